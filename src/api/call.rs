@@ -1,0 +1,116 @@
+//! One request as its handler sees it, and the promise to answer it later.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ConnId, Fault, Kind, MAX_PARAMS, Param, Peer};
+
+/// Who else is connected: the transport's list, as a call may see it.
+pub trait Directory {
+    /// Visits every open connection, in no particular order.
+    fn visit(&self, each: &mut dyn FnMut(ConnId, Peer));
+}
+
+/// Where a late answer goes: the transport's mailbox.
+pub trait Complete: Send + Sync {
+    /// Hands over the answer to the call that `ticket` names; it is dropped if that connection is gone.
+    fn complete(&self, ticket: Ticket, answer: Result<String, Fault>);
+}
+
+/// One request, borrowed from the connection's ring for as long as the handler runs.
+pub struct Call<'a> {
+    /// Who called.
+    pub conn: ConnId,
+    /// Where from.
+    pub peer: Peer,
+    pub(crate) args: [Option<&'a str>; MAX_PARAMS],
+    pub(crate) params: &'a [Param],
+    pub(crate) ticket: u32,
+    pub(crate) directory: &'a dyn Directory,
+    pub(crate) mail: &'a Arc<dyn Complete>,
+}
+
+impl<'a> Call<'a> {
+    /// The string at position `n` of the row's parameters, without its escapes; `None` if it was left out.
+    ///
+    /// # Panics
+    /// If the row does not say that parameter `n` is a [`Kind::Text`].
+    pub fn text(&self, n: usize) -> Option<Cow<'a, str>> {
+        assert!(self.params[n].kind == Kind::Text, "parameter {:?} is not a text", self.params[n].name);
+        self.args[n].map(unquote)
+    }
+
+    /// The parameter at position `n`, as whatever serde makes of it; left out counts as `null`.
+    ///
+    /// # Errors
+    /// -32602 when it is no `T`.
+    pub fn arg<T: Deserialize<'a>>(&self, n: usize) -> Result<T, Fault> {
+        serde_json::from_str(self.args[n].unwrap_or("null"))
+            .map_err(|error| Fault::invalid_params(format!("{}: {error}", self.params[n].name)))
+    }
+
+    /// Every open connection, this one included.
+    pub fn connections(&self) -> Vec<(ConnId, Peer)> {
+        let mut all = Vec::new();
+        self.directory.visit(&mut |conn, peer| all.push((conn, peer)));
+        all
+    }
+
+    /// Promises an answer for later: return the first half as [`Reply::Later`](super::Reply::Later), move the second to the
+    /// thread that will know the answer. Until then this connection dispatches nothing more, so
+    /// answers keep the order of their requests; others are served.
+    pub fn defer(&self) -> (Ticket, Completer) {
+        let ticket = Ticket { conn: self.conn, number: self.ticket };
+        (ticket, Completer { mail: Arc::clone(self.mail), ticket: Some(ticket) })
+    }
+}
+
+/// A JSON string, as it stands in a text that the scanner has accepted, without quotes and escapes.
+pub(crate) fn unquote(raw: &str) -> Cow<'_, str> {
+    let inner = &raw[1..raw.len() - 1];
+    match memchr::memchr(b'\\', inner.as_bytes()) {
+        None => Cow::Borrowed(inner),
+        Some(_) => Cow::Owned(serde_json::from_str(raw).expect("the scanner accepted this string")),
+    }
+}
+
+/// Names a call whose answer comes later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    pub(crate) conn: ConnId,
+    pub(crate) number: u32,
+}
+
+/// The duty to answer a deferred call, from any thread. Dropped without an answer (a helper that
+/// panicked), it answers -32603, so no client waits for ever.
+pub struct Completer {
+    mail: Arc<dyn Complete>,
+    ticket: Option<Ticket>,
+}
+
+impl Completer {
+    /// Answers with `result`, any value that serde can write.
+    pub fn answer<T: Serialize + ?Sized>(mut self, result: &T) {
+        let answer = serde_json::to_string(result).map_err(|error| Fault::internal(error.to_string()));
+        self.finish(answer);
+    }
+
+    /// Answers with an error.
+    pub fn fail(mut self, fault: Fault) {
+        self.finish(Err(fault));
+    }
+
+    fn finish(&mut self, answer: Result<String, Fault>) {
+        if let Some(ticket) = self.ticket.take() {
+            self.mail.complete(ticket, answer);
+        }
+    }
+}
+
+impl Drop for Completer {
+    fn drop(&mut self) {
+        self.finish(Err(Fault::internal("the helper gave no answer".into())));
+    }
+}

@@ -1,0 +1,36 @@
+//! The words that both layers speak: the transport, which knows bytes and time, and a service, which
+//! knows people. Neither names the other; both name what is in here.
+//!
+//! A service is a state type with a static table of [`Route`]s. A handler gets its state, the [`Call`]
+//! (which may borrow from the connection's ring) and the [`Effects`] it may ask for. It cannot touch a
+//! socket: effects are values, drained by the transport after the call, and tests compare them with `==`.
+
+mod call;
+mod effects;
+mod fault;
+mod peer;
+mod route;
+
+pub(crate) use call::unquote;
+pub use call::{Call, Complete, Completer, Directory, Ticket};
+pub use effects::{Effect, Effects, Out, Push, Reply};
+pub use fault::Fault;
+pub use peer::{Closed, ConnId, Peer};
+pub use route::{Guard, Handler, Kind, MAX_PARAMS, Param, Route, RouteError};
+
+/// What a library user writes: a state type, its methods, and what it does when connections come and go.
+///
+/// The table is checked once, at start: see [`RouteError`].
+pub trait Service: Sized + 'static {
+    /// The methods, a row each. Order does not matter.
+    const ROUTES: &'static [Route<Self>];
+
+    /// A connection was accepted. The default subscribes it to broadcasts.
+    fn opened(&mut self, conn: ConnId, _peer: Peer, fx: &mut Effects) {
+        fx.subscribe(conn);
+    }
+
+    /// A connection can say nothing more: called exactly once for each `opened`, before its descriptor
+    /// is closed. It no longer hears broadcasts.
+    fn closed(&mut self, _conn: ConnId, _peer: Peer, _why: Closed, _fx: &mut Effects) {}
+}

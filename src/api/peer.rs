@@ -1,0 +1,146 @@
+//! Connections as both layers name them: an id, who is at the other end, and why it ended.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// Names one connection for as long as it lives. The index is reused after a close; the generation
+/// is not, so a stale id never reaches somebody else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl ConnId {
+    /// An id made of its two halves: for tests of services, which need ids without connections.
+    pub const fn new(index: u32, generation: u32) -> Self {
+        Self { index, generation }
+    }
+
+    /// The slot of the connection: small and dense, so a service may index a vector with it.
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Who is at the other end: an internet address, or the running number of a Unix-domain connection.
+///
+/// Twenty bytes, because every idle connection keeps one. The scope of a link-local address is not kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    address: [u8; 16],
+    port: u16,
+    family: Family,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+    Unix,
+}
+
+impl Peer {
+    /// The peer of Unix-domain connection number `number`: such peers have no address of their own.
+    pub fn unix(number: u64) -> Self {
+        let mut address = [0; 16];
+        address[..8].copy_from_slice(&number.to_le_bytes());
+        Self { address, port: 0, family: Family::Unix }
+    }
+
+    /// The number that stands for this peer in made-up names: its port, or its Unix connection number.
+    pub fn number(&self) -> u64 {
+        match self.family {
+            Family::Unix => u64::from_le_bytes(self.address[..8].try_into().expect("eight bytes")),
+            Family::V4 | Family::V6 => self.port.into(),
+        }
+    }
+
+    /// The internet address, if it has one.
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        let ip: IpAddr = match self.family {
+            Family::V4 => <[u8; 4]>::try_from(&self.address[..4]).expect("four bytes").into(),
+            Family::V6 => self.address.into(),
+            Family::Unix => return None,
+        };
+        Some(SocketAddr::new(ip, self.port))
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(from: SocketAddr) -> Self {
+        let mut address = [0; 16];
+        let family = match from.ip() {
+            IpAddr::V4(ip) => {
+                address[..4].copy_from_slice(&ip.octets());
+                Family::V4
+            }
+            IpAddr::V6(ip) => {
+                address = ip.octets();
+                Family::V6
+            }
+        };
+        Self { address, port: from.port(), family }
+    }
+}
+
+/// `127.0.0.1:5000`, `[::1]:5000` or `unix:7`.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.socket_addr() {
+            Some(address) => address.fmt(f),
+            None => write!(f, "unix:{}", self.number()),
+        }
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a connection ended, for the service and the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Closed {
+    /// The peer sent its FIN and everything was answered.
+    Peer,
+    /// The peer sent RST, or the network gave up on it.
+    Reset,
+    /// A message over `max_message_bytes`, or nested deeper than `max_depth`.
+    BadFrame,
+    /// It did not read its broadcasts: more than `out_hard` bytes of them were queued.
+    SlowConsumer,
+    /// The kernel had no memory for it.
+    NoMemory,
+    /// A handler panicked while it served this connection.
+    Panicked,
+    /// The server stopped.
+    Shutdown,
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Closed::Peer => "closed by the peer",
+            Closed::Reset => "reset by the peer",
+            Closed::BadFrame => "message too large or too deep",
+            Closed::SlowConsumer => "slow consumer",
+            Closed::NoMemory => "out of kernel memory",
+            Closed::Panicked => "a handler panicked",
+            Closed::Shutdown => "the server stopped",
+        })
+    }
+}

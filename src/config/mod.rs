@@ -1,0 +1,231 @@
+//! The configuration: every value that an operator can set, and how it comes about.
+//!
+//! [`Config::load`] takes each value from the first of four places that has it: flag, environment, file,
+//! default. What the options are called, how they are written and which values they take is one table,
+//! [`options::OPTIONS`]. Every error says where the value came from and what to write instead. Nothing here
+//! opens a socket or prints; the process's arguments and environment are handed in, so tests hand in their
+//! own. Called by `main`, once.
+
+pub mod endpoint;
+pub mod file;
+mod load;
+pub mod options;
+mod value;
+
+use std::fmt;
+use std::path::PathBuf;
+
+pub use endpoint::{Address, AddressError, Endpoint};
+pub use load::nearest;
+
+use crate::limits::{Limits, RESERVED_FDS};
+use crate::log::Level;
+
+/// All effective values. [`Config::default`] is what `rawline serve` uses when nobody says anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the JSON-RPC chat listens.
+    pub rpc: Endpoint,
+    /// Where the line chat listens.
+    pub line: Endpoint,
+    /// Where the echo service listens.
+    pub echo: Endpoint,
+    /// The directory that the file service shares; `None`: no file service.
+    pub files: Option<PathBuf>,
+    /// Where the file service listens, when there is one.
+    pub files_listen: Endpoint,
+    /// Whether clients may store files.
+    pub files_writable: bool,
+    /// Whether an address that other machines can reach is accepted.
+    pub allow_remote: bool,
+    /// Connections that the kernel keeps until they are accepted; `None`: the most it allows.
+    pub backlog: Option<u32>,
+    /// What happens to a name in use.
+    pub duplicate_names: DuplicateNames,
+    /// Whether only the joined may speak and hear.
+    pub require_join: bool,
+    /// Open connections; `None`: what the limit of open files leaves room for.
+    pub max_connections: Option<u32>,
+    /// The other limits. [`Config::limits_with`] fills in their `max_connections`, which is not looked at here.
+    pub limits: Limits,
+    /// The least important events that are logged.
+    pub log_level: Level,
+    /// Whether what people say is logged, at level debug.
+    pub log_bodies: bool,
+}
+
+/// What happens to a name in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DuplicateNames {
+    /// The newcomer gets a similar one.
+    Rename,
+    /// The newcomer is refused.
+    Reject,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            rpc: Endpoint::loopback(65432),
+            line: Endpoint::loopback(65433),
+            echo: Endpoint::loopback(65435),
+            files: None,
+            files_listen: Endpoint::loopback(65434),
+            files_writable: false,
+            allow_remote: false,
+            backlog: None,
+            duplicate_names: DuplicateNames::Rename,
+            require_join: false,
+            max_connections: None,
+            limits: Limits::default(),
+            log_level: Level::Info,
+            log_bodies: false,
+        }
+    }
+}
+
+/// What the command line says: nothing, by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--config FILE`. Without it RAWLINE_CONFIG names the file; without that there is none.
+    pub file: Option<PathBuf>,
+    /// The name of an option, as in the table, and the text of its value.
+    pub values: Vec<(&'static str, String)>,
+}
+
+/// A configuration, and what to tell the operator about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The effective values.
+    pub config: Config,
+    /// One line each.
+    pub warnings: Vec<String>,
+}
+
+/// A service that is on, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// `rpc`, `line`, `echo` or `files`.
+    pub service: &'static str,
+    /// As it was configured.
+    pub endpoint: Endpoint,
+    /// What it resolved to.
+    pub address: Address,
+}
+
+impl Config {
+    /// The services that are on, with their addresses, in the order of the table. This is where names are
+    /// resolved, once.
+    ///
+    /// # Errors
+    /// A host that cannot be resolved, or an address that other machines can reach without `allow_remote`.
+    pub fn listeners(&self) -> Result<Vec<Listener>, AddressError> {
+        let files = if self.files.is_some() { &self.files_listen } else { &Endpoint::Off };
+        let services = [
+            ("rpc", "rpc", &self.rpc),
+            ("line", "line", &self.line),
+            ("echo", "echo", &self.echo),
+            ("files", "files_listen", files),
+        ];
+        let mut listeners = Vec::new();
+        for (service, key, endpoint) in services {
+            let (key, endpoint) = (key.to_string(), endpoint.clone());
+            match endpoint.resolve() {
+                Err(why) => return Err(AddressError::Unresolved { key, endpoint, why }),
+                Ok(Some(address)) if !address.is_local() && !self.allow_remote => {
+                    return Err(AddressError::Remote { key, endpoint, address });
+                }
+                Ok(Some(address)) => listeners.push(Listener { service, endpoint, address }),
+                Ok(None) => {}
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// The limits of a process that may open `open_files` descriptors: those kept back for other things
+    /// leave room for so many connections, where `max_connections` does not say a number.
+    pub fn limits_with(&self, open_files: usize) -> Limits {
+        let max_connections = match self.max_connections {
+            Some(number) => number as usize,
+            None => open_files.saturating_sub(RESERVED_FDS).max(1),
+        };
+        Limits { max_connections, ..self.limits.clone() }
+    }
+}
+
+/// Why there is no configuration: where the mistake is, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// A flag, an environment variable, `FILE` or `FILE:LINE`.
+    pub place: String,
+    /// A sentence.
+    pub problem: String,
+    /// Whether the command line is to blame, rather than the environment or the file.
+    pub is_usage: bool,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_are_the_services_that_are_on() {
+        let services = |config: &Config| {
+            config.listeners().unwrap().into_iter().map(|l| format!("{} {}", l.service, l.address)).collect()
+        };
+        let on: Vec<String> = services(&Config::default());
+        assert_eq!(on, ["rpc 127.0.0.1:65432", "line 127.0.0.1:65433", "echo 127.0.0.1:65435"]);
+        let config = Config {
+            rpc: Endpoint::Unix("/x".into()),
+            line: Endpoint::Off,
+            echo: Endpoint::Off,
+            files: Some("/srv".into()),
+            ..Config::default()
+        };
+        let on: Vec<String> = services(&config);
+        assert_eq!(on, ["rpc unix:/x", "files 127.0.0.1:65434"]);
+    }
+
+    #[test]
+    fn an_address_in_reach_of_others_must_be_allowed() {
+        let rpc = ":65432".parse().unwrap();
+        let mut config = Config { rpc, ..Config::default() };
+        assert_eq!(
+            config.listeners().unwrap_err().to_string(),
+            "rpc: 0.0.0.0:65432 can be reached from other machines: to allow that give --allow-remote \
+             (RAWLINE_ALLOW_REMOTE=true, allow_remote = true), otherwise use 127.0.0.1"
+        );
+        config.allow_remote = true;
+        assert_eq!(config.listeners().unwrap()[0].address.to_string(), "0.0.0.0:65432");
+    }
+
+    #[test]
+    fn a_name_is_shown_with_its_address() {
+        let endpoint = Endpoint::Tcp { host: "chat.test".into(), port: 1 };
+        let address = Address::Tcp(([192, 0, 2, 7], 1).into());
+        let error = AddressError::Remote { key: "rpc".into(), endpoint: endpoint.clone(), address };
+        assert!(error.to_string().starts_with("rpc: chat.test:1 is 192.0.2.7:1, which can be reached from"));
+        let error = AddressError::Unresolved { key: "rpc".into(), endpoint, why: "no address".into() };
+        assert_eq!(
+            error.to_string(),
+            "rpc: the host of chat.test:1 cannot be resolved (no address): write an address"
+        );
+    }
+
+    #[test]
+    fn connections_are_what_the_open_files_leave() {
+        let mut config = Config::default();
+        assert_eq!(config.limits_with(1024).max_connections, 1024 - RESERVED_FDS);
+        assert_eq!(config.limits_with(10).max_connections, 1);
+        config.max_connections = Some(7);
+        assert_eq!(config.limits_with(1024), Limits { max_connections: 7, ..Limits::default() });
+    }
+}

@@ -1,0 +1,511 @@
+//! The table of options: one row is a flag, an environment variable, a key of the file and a line of `--help`.
+//!
+//! A row knows where its value lives in [`Config`], which also says how it is written, checked and shown. The
+//! default is not in the table: it is what [`Config::default`] holds there. To add an option, add a field
+//! and a row; nothing else has to know. Nothing here reads a file or the environment: [`Config::load`] and the
+//! command line do, and both go through [`Opt::set`].
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::endpoint::path;
+use super::value::{
+    GIB, KIB, MIB, count, show_range, show_size, show_time, show_word, size, sized, time, timed, within, word,
+};
+use super::{Config, DuplicateNames, Endpoint};
+use crate::limits::{DEPTH_CEILING, Limits, READ_CHUNK};
+use crate::log::Level;
+
+/// One option.
+pub struct Opt {
+    /// `max-message-bytes`: the flag without its dashes, from which the other spellings derive.
+    pub name: &'static str,
+    /// The heading it stands under in `--help`.
+    pub group: Group,
+    /// One or two sentences for `--help`: what it is, and why one would change it.
+    pub help: &'static str,
+    /// Where the value lives and how it is written.
+    pub field: Field,
+}
+
+/// The headings of `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Who can connect, and where.
+    Addresses,
+    /// The rules of the chat.
+    Chat,
+    /// How much of anything.
+    Limits,
+    /// What is told to the operator.
+    Log,
+}
+
+/// A place in [`Config`], by its type, with the values it takes.
+pub enum Field {
+    /// Where a service listens.
+    Endpoint(fn(&mut Config) -> &mut Endpoint),
+    /// A directory, or `off`.
+    Directory(fn(&mut Config) -> &mut Option<PathBuf>),
+    /// `true` or `false`; the flag alone means `true`.
+    Switch(fn(&mut Config) -> &mut bool),
+    /// A number of things.
+    Count(fn(&mut Config) -> &mut usize, RangeInclusive<usize>),
+    /// A number of things, or `auto`.
+    Auto(fn(&mut Config) -> &mut Option<u32>, RangeInclusive<u32>),
+    /// Bytes: `65536`, `64KiB`, `1MiB`, `1GiB`.
+    Size(fn(&mut Config) -> &mut usize, RangeInclusive<usize>),
+    /// A time: `500ms`, `10s`, `2m`, `0`.
+    Time(fn(&mut Config) -> &mut Duration, RangeInclusive<Duration>),
+    /// A word of [`LEVELS`].
+    Level(fn(&mut Config) -> &mut Level),
+    /// A word of [`DUPLICATES`].
+    Duplicates(fn(&mut Config) -> &mut DuplicateNames),
+}
+
+/// How the levels of the log are written.
+pub const LEVELS: &[(&str, Level)] =
+    &[("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug)];
+
+/// How the policies for a name in use are written.
+pub const DUPLICATES: &[(&str, DuplicateNames)] =
+    &[("rename", DuplicateNames::Rename), ("reject", DuplicateNames::Reject)];
+
+/// All options, in the order of `--help`.
+pub static OPTIONS: &[Opt] = &[
+    Opt {
+        name: "rpc",
+        group: Group::Addresses,
+        help: "Where the JSON-RPC chat listens.",
+        field: Field::Endpoint(|c| &mut c.rpc),
+    },
+    Opt {
+        name: "line",
+        group: Group::Addresses,
+        help: "Where the line chat listens, for people with nc or telnet.",
+        field: Field::Endpoint(|c| &mut c.line),
+    },
+    Opt {
+        name: "echo",
+        group: Group::Addresses,
+        help: "Where the echo service listens, for testing a network.",
+        field: Field::Endpoint(|c| &mut c.echo),
+    },
+    Opt {
+        name: "files",
+        group: Group::Addresses,
+        help: "Shares the files of this directory. No files are shared before a directory is named.",
+        field: Field::Directory(|c| &mut c.files),
+    },
+    Opt {
+        name: "files-listen",
+        group: Group::Addresses,
+        help: "Where the file service listens, when a directory is shared.",
+        field: Field::Endpoint(|c| &mut c.files_listen),
+    },
+    Opt {
+        name: "files-writable",
+        group: Group::Addresses,
+        help: "Lets clients store files too. Whoever can connect can then fill the disk.",
+        field: Field::Switch(|c| &mut c.files_writable),
+    },
+    Opt {
+        name: "allow-remote",
+        group: Group::Addresses,
+        help: "Accepts addresses that other machines can reach. There is no authentication and no TLS yet: \
+               everybody in reach can speak, and read along.",
+        field: Field::Switch(|c| &mut c.allow_remote),
+    },
+    Opt {
+        name: "backlog",
+        group: Group::Addresses,
+        help: "Connections that the kernel keeps waiting until they are accepted; auto is the most it allows. \
+               The kernel cuts a larger number to that.",
+        field: Field::Auto(|c| &mut c.backlog, 1..=1_000_000),
+    },
+    Opt {
+        name: "duplicate-names",
+        group: Group::Chat,
+        help: "What happens to a name in use: rename makes Alice_<port> of it, reject refuses it.",
+        field: Field::Duplicates(|c| &mut c.duplicate_names),
+    },
+    Opt {
+        name: "require-join",
+        group: Group::Chat,
+        help: "Lets only those who joined speak and hear. Without it everybody connected does.",
+        field: Field::Switch(|c| &mut c.require_join),
+    },
+    Opt {
+        name: "max-connections",
+        group: Group::Limits,
+        help: "Open connections over all services; auto is what the limit of open files leaves room for. \
+               One more is told so and closed.",
+        field: Field::Auto(|c| &mut c.max_connections, 1..=10_000_000),
+    },
+    Opt {
+        name: "max-message-bytes",
+        group: Group::Limits,
+        help: "One JSON text. A larger one is refused and ends its connection, which bounds what one client \
+               can make the server keep.",
+        field: Field::Size(|c| &mut c.limits.max_message_bytes, KIB..=64 * MIB),
+    },
+    Opt {
+        name: "max-depth",
+        group: Group::Limits,
+        help: "Nesting of arrays and objects in one JSON text. Deeper is refused and ends the connection.",
+        field: Field::Count(|c| &mut c.limits.max_depth, 1..=DEPTH_CEILING),
+    },
+    Opt {
+        name: "max-batch",
+        group: Group::Limits,
+        help: "Requests in one JSON-RPC batch. A larger batch is refused whole.",
+        field: Field::Count(|c| &mut c.limits.max_batch, 1..=65_536),
+    },
+    Opt {
+        name: "max-read-per-turn",
+        group: Group::Limits,
+        help: "Bytes read from one connection before the others have their turn. Smaller is fairer, larger \
+               is faster for a few busy clients.",
+        field: Field::Size(|c| &mut c.limits.max_read_per_turn, READ_CHUNK..=64 * MIB),
+    },
+    Opt {
+        name: "max-requests-per-turn",
+        group: Group::Limits,
+        help: "Requests answered to one connection before the others have their turn.",
+        field: Field::Count(|c| &mut c.limits.max_requests_per_turn, 1..=1_000_000),
+    },
+    Opt {
+        name: "out-high",
+        group: Group::Limits,
+        help: "Above this much unsent answers a connection's requests wait: who does not read is not served.",
+        field: Field::Size(|c| &mut c.limits.out_high, 2 * KIB..=GIB),
+    },
+    Opt {
+        name: "out-low",
+        group: Group::Limits,
+        help: "At this much unsent answers the waiting requests go on. Must be below out-high.",
+        field: Field::Size(|c| &mut c.limits.out_low, KIB..=GIB),
+    },
+    Opt {
+        name: "out-hard",
+        group: Group::Limits,
+        help: "Above this much unsent chat a connection is cut as a slow consumer, so that one who does not \
+               read cannot fill the memory.",
+        field: Field::Size(|c| &mut c.limits.out_hard, 4 * KIB..=GIB),
+    },
+    Opt {
+        name: "max-fanout-per-turn",
+        group: Group::Limits,
+        help: "Chat sent to a room in one turn, after which all requests wait for the next turn, so that \
+               readers keep up. At most out-hard.",
+        field: Field::Size(|c| &mut c.limits.max_fanout_per_turn, 4 * KIB..=GIB),
+    },
+    Opt {
+        name: "drain-max",
+        group: Group::Limits,
+        help: "How much input of a refused connection is read and thrown away, so that the refusal reaches \
+               the client instead of a reset.",
+        field: Field::Size(|c| &mut c.limits.drain_max, 0..=GIB),
+    },
+    Opt {
+        name: "shutdown-grace",
+        group: Group::Limits,
+        help: "How long a stopping server waits for clients to read what was sent to them.",
+        field: Field::Time(|c| &mut c.limits.shutdown_grace, Duration::ZERO..=Duration::from_secs(3600)),
+    },
+    Opt {
+        name: "log-level",
+        group: Group::Log,
+        help: "The least important events to log, on stderr: error, warn, info or debug.",
+        field: Field::Level(|c| &mut c.log_level),
+    },
+    Opt {
+        name: "log-bodies",
+        group: Group::Log,
+        help: "Logs what people say, at level debug. Their words are private: leave it off in production.",
+        field: Field::Switch(|c| &mut c.log_bodies),
+    },
+];
+
+/// What must hold between two limits, checked when all values are known.
+pub(super) struct Relation {
+    /// The name of the option that must be the smaller one.
+    pub left: &'static str,
+    /// How they must relate, in words.
+    pub must: &'static str,
+    /// The name of the other.
+    pub right: &'static str,
+    /// Whether it holds.
+    pub holds: fn(&Limits) -> bool,
+}
+
+pub(super) static RELATIONS: &[Relation] = &[
+    // Otherwise requests would stop and go on at the same byte, or never go on.
+    Relation {
+        left: "out-low",
+        must: "must be below",
+        right: "out-high",
+        holds: |limits| limits.out_low < limits.out_high,
+    },
+    // Otherwise one turn of a busy room could cut a client that reads as fast as anybody can.
+    Relation {
+        left: "max-fanout-per-turn",
+        must: "must not be above",
+        right: "out-hard",
+        holds: |limits| limits.max_fanout_per_turn <= limits.out_hard,
+    },
+];
+
+impl Opt {
+    /// `--max-message-bytes`.
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name)
+    }
+
+    /// `RAWLINE_MAX_MESSAGE_BYTES`.
+    pub fn variable(&self) -> String {
+        format!("RAWLINE_{}", self.key().to_ascii_uppercase())
+    }
+
+    /// `max_message_bytes`.
+    pub fn key(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    /// Reads `text` into `config`, whatever its source.
+    ///
+    /// # Errors
+    /// A sentence without the name of the option: the caller knows how the user spelled it.
+    pub fn set(&self, config: &mut Config, text: &str) -> Result<(), String> {
+        match &self.field {
+            Field::Endpoint(at) => *at(config) = text.parse()?,
+            Field::Directory(at) => *at(config) = if text == "off" { None } else { Some(path(text)?) },
+            Field::Switch(at) => {
+                *at(config) = text.parse().map_err(|_| format!("{text:?} is neither true nor false"))?;
+            }
+            Field::Count(at, range) => *at(config) = within(count(text)?, range)?,
+            Field::Auto(at, range) => {
+                *at(config) = match text {
+                    "auto" => None,
+                    text => Some(within(count(text).map_err(|error| format!("{error}, or auto"))?, range)?),
+                }
+            }
+            Field::Size(at, range) => *at(config) = sized(size(text)?, range)?,
+            Field::Time(at, range) => *at(config) = timed(time(text)?, range)?,
+            Field::Level(at) => *at(config) = word(text, LEVELS)?,
+            Field::Duplicates(at) => *at(config) = word(text, DUPLICATES)?,
+        }
+        Ok(())
+    }
+
+    /// The value in `config`, written as [`set`](Self::set) reads it.
+    pub fn show(&self, config: &Config) -> String {
+        let config = &mut config.clone();
+        match &self.field {
+            Field::Endpoint(at) => at(config).to_string(),
+            Field::Directory(at) => {
+                at(config).as_ref().map_or("off".into(), |path| path.display().to_string())
+            }
+            Field::Switch(at) => at(config).to_string(),
+            Field::Count(at, _) => at(config).to_string(),
+            Field::Auto(at, _) => at(config).map_or("auto".into(), |number| number.to_string()),
+            Field::Size(at, _) => show_size(*at(config)),
+            Field::Time(at, _) => show_time(*at(config)),
+            Field::Level(at) => show_word(*at(config), LEVELS),
+            Field::Duplicates(at) => show_word(*at(config), DUPLICATES),
+        }
+    }
+
+    /// The smallest and the largest value, as the user writes them, for those that have them.
+    pub fn range(&self) -> Option<String> {
+        match &self.field {
+            Field::Count(_, range) => Some(show_range(range, usize::to_string)),
+            Field::Auto(_, range) => Some(show_range(range, u32::to_string)),
+            Field::Size(_, range) => Some(show_range(range, |&bytes| show_size(bytes))),
+            Field::Time(_, range) => Some(show_range(range, |&time| show_time(time))),
+            _ => None,
+        }
+    }
+
+    /// What stands for the value in `--help`.
+    pub fn placeholder(&self) -> &'static str {
+        match &self.field {
+            Field::Endpoint(_) => "ADDR",
+            Field::Directory(_) => "DIR",
+            Field::Switch(_) => "true|false",
+            Field::Count(..) => "NUMBER",
+            Field::Auto(..) => "NUMBER|auto",
+            Field::Size(..) => "SIZE",
+            Field::Time(..) => "TIME",
+            Field::Level(_) => "LEVEL",
+            Field::Duplicates(_) => "rename|reject",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn opt(name: &str) -> &'static Opt {
+        OPTIONS.iter().find(|opt| opt.name == name).unwrap()
+    }
+
+    /// What the option `name` makes of `text`, shown again.
+    fn reads(name: &str, text: &str) -> Result<String, String> {
+        let mut config = Config::default();
+        opt(name).set(&mut config, text).map(|()| opt(name).show(&config))
+    }
+
+    #[test]
+    fn names_are_unique_and_well_formed() {
+        let names: HashSet<_> = OPTIONS.iter().map(|opt| opt.name).collect();
+        assert_eq!(names.len(), OPTIONS.len());
+        for name in names {
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{name}");
+            // These are the command line's own.
+            assert!(!["config", "help", "version"].contains(&name));
+        }
+    }
+
+    #[test]
+    fn flag_variable_and_key_derive_from_the_name() {
+        let opt = opt("max-message-bytes");
+        assert_eq!(opt.flag(), "--max-message-bytes");
+        assert_eq!(opt.variable(), "RAWLINE_MAX_MESSAGE_BYTES");
+        assert_eq!(opt.key(), "max_message_bytes");
+    }
+
+    #[test]
+    fn every_default_is_a_legal_value_of_its_own_option() {
+        for opt in OPTIONS {
+            let mut config = Config::default();
+            opt.set(&mut config, &opt.show(&Config::default())).unwrap();
+            assert_eq!(config, Config::default(), "{}", opt.name);
+        }
+        for relation in RELATIONS {
+            assert!((relation.holds)(&Config::default().limits));
+            opt(relation.left);
+            opt(relation.right);
+        }
+    }
+
+    #[test]
+    fn no_two_rows_share_a_field() {
+        let other = |opt: &Opt| match &opt.field {
+            Field::Endpoint(_) => "unix:x".into(),
+            Field::Directory(_) => "x".into(),
+            Field::Switch(_) => (opt.show(&Config::default()) == "false").to_string(),
+            Field::Count(_, range) => range.start().to_string(),
+            Field::Auto(_, range) => range.start().to_string(),
+            Field::Size(_, range) => range.start().to_string(),
+            Field::Time(_, range) => show_time(*range.start()),
+            Field::Level(_) => "error".into(),
+            Field::Duplicates(_) => "reject".to_string(),
+        };
+        for opt in OPTIONS {
+            let mut config = Config::default();
+            opt.set(&mut config, &other(opt)).unwrap();
+            let changed: Vec<_> =
+                OPTIONS.iter().filter(|row| row.show(&config) != row.show(&Config::default())).collect();
+            assert_eq!(changed.iter().map(|row| row.name).collect::<Vec<_>>(), [opt.name]);
+        }
+    }
+
+    #[test]
+    fn every_help_is_a_sentence() {
+        for opt in OPTIONS {
+            assert!(opt.help.ends_with('.') && !opt.help.contains("  "), "{}", opt.name);
+        }
+    }
+
+    #[test]
+    fn sizes_have_binary_units() {
+        for (text, shown) in [
+            ("65536", "64KiB"),
+            ("64KiB", "64KiB"),
+            ("1024KiB", "1MiB"),
+            ("1MiB", "1MiB"),
+            ("1GiB", "1GiB"),
+            ("1500", "1500"),
+            ("0", "0"),
+        ] {
+            assert_eq!(reads("drain-max", text), Ok(shown.into()), "{text}");
+        }
+        for text in ["64KB", "64K", "64kib", "1.5MiB", "-1", "+1", "KiB", "", "64 KiB", "1_000"] {
+            let message = format!(
+                "{text:?} is no size: write bytes (65536) or a whole number of KiB, MiB or GiB (64KiB)"
+            );
+            assert_eq!(reads("drain-max", text), Err(message));
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (text, shown) in [
+            ("0", "0"),
+            ("0s", "0"),
+            ("500ms", "500ms"),
+            ("10s", "10s"),
+            ("10000ms", "10s"),
+            ("120s", "2m"),
+            ("60m", "60m"),
+            ("61s", "61s"),
+        ] {
+            assert_eq!(reads("shutdown-grace", text), Ok(shown.into()), "{text}");
+        }
+        assert_eq!(reads("shutdown-grace", "10"), Err("\"10\" has no unit: write 10ms, 10s or 10m".into()));
+        for text in ["", "s", "1h", "1.5s", "-1s", "1 s"] {
+            let message =
+                format!("{text:?} is no time: write a whole number of ms, s or m (500ms, 10s, 2m), or 0");
+            assert_eq!(reads("shutdown-grace", text), Err(message));
+        }
+    }
+
+    #[test]
+    fn ranges_are_held_at_both_ends() {
+        for (name, low, below, high, above, range) in [
+            ("max-depth", "1", "0", "127", "128", "1 to 127"),
+            ("max-batch", "1", "0", "65536", "65537", "1 to 65536"),
+            ("max-connections", "1", "0", "10000000", "4294967297", "1 to 10000000"),
+            ("max-message-bytes", "1KiB", "1023", "64MiB", "67108865", "1KiB to 64MiB"),
+            ("shutdown-grace", "0", "", "60m", "3601s", "0 to 60m"),
+        ] {
+            assert_eq!(reads(name, low), Ok(low.into()));
+            assert_eq!(reads(name, high), Ok(high.into()));
+            for outside in [below, above].iter().filter(|text| !text.is_empty()) {
+                assert_eq!(reads(name, outside), Err(format!("{outside} is out of range: {range}")));
+            }
+            assert_eq!(opt(name).range(), Some(range.into()));
+        }
+        assert_eq!(
+            reads("max-depth", &"9".repeat(30)),
+            Err("18446744073709551615 is out of range: 1 to 127".into())
+        );
+        assert_eq!(
+            reads("out-hard", &format!("{}GiB", "9".repeat(30))),
+            Err("18446744073709551615 is out of range: 4KiB to 1GiB".into())
+        );
+        assert_eq!(opt("rpc").range(), None);
+    }
+
+    #[test]
+    fn the_other_kinds() {
+        assert_eq!(reads("files", "/srv/files"), Ok("/srv/files".into()));
+        assert_eq!(reads("files", "off"), Ok("off".into()));
+        assert_eq!(reads("files", ""), Err("the path is empty".into()));
+        assert_eq!(reads("allow-remote", "true"), Ok("true".into()));
+        assert_eq!(reads("allow-remote", "yes"), Err("\"yes\" is neither true nor false".into()));
+        assert_eq!(reads("backlog", "auto"), Ok("auto".into()));
+        assert_eq!(reads("backlog", "128"), Ok("128".into()));
+        assert_eq!(reads("backlog", "many"), Err("\"many\" is no number: write digits only, or auto".into()));
+        assert_eq!(reads("max-depth", "+5"), Err("\"+5\" is no number: write digits only".into()));
+        assert_eq!(reads("log-level", "debug"), Ok("debug".into()));
+        assert_eq!(reads("log-level", "INFO"), Err("\"INFO\" is none of error, warn, info, debug".into()));
+        assert_eq!(reads("duplicate-names", "reject"), Ok("reject".into()));
+        assert_eq!(reads("duplicate-names", "x"), Err("\"x\" is none of rename, reject".into()));
+    }
+}

@@ -1,0 +1,32 @@
+//! rawline: a chat and JSON-RPC server on raw epoll and kqueue, with no async runtime.
+//!
+//! This page is the map of the house. A byte goes
+//!
+//! ```text
+//! kernel ──wait──► event loop ──read──► ring ──framer──► dispatch ──fn──► service
+//!   ▲                                                                       │ effects
+//!   └─────── send ◄── flush ◄── outbox ◄── hub ◄──────────── apply ◄────────┘
+//! ```
+//!
+//! - [`api`]: the only words that both layers speak. Begin here to build a server of your own: implement
+//!   [`Service`] and hand it to [`Server::run`]; `examples/calculator.rs` does it in under sixty lines.
+//! - [`transport`]: all that knows bytes and time. [`transport::event_loop`] reads as a list of steps.
+//! - [`service`]: all that knows people: the chat.
+//! - [`limits`]: every maximum; [`config`]: the one table of options; [`log`]: lines to stderr.
+//!
+//! Who knows whom: transport and service both know `api` and never each other.
+
+pub mod api;
+pub mod config;
+pub mod limits;
+pub mod log;
+pub mod service;
+pub mod transport;
+
+pub use api::{
+    Call, Closed, Completer, ConnId, Effects, Fault, Kind, Param, Peer, Reply, Route, RouteError, Service,
+    Ticket,
+};
+pub use limits::Limits;
+pub use transport::mailbox::{Handle, MailboxFull};
+pub use transport::server::{Server, StartError};

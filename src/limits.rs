@@ -1,0 +1,87 @@
+//! Every maximum of the server, with its unit, and the arithmetic between them.
+//!
+//! Two kinds: [`Limits`], which an operator or a library user sets, and constants, which only a change of the
+//! source moves. The table of options (`config/options.rs`) gives each field of `Limits` its flag, key and
+//! environment variable.
+
+use std::time::Duration;
+
+/// What an operator can set. Sizes are bytes, unless the name says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections over all services. A further one is told so and closed.
+    pub max_connections: usize,
+    /// One JSON text, from its first byte to its last. More ends the connection.
+    pub max_message_bytes: usize,
+    /// Nesting of arrays and objects in one text. More ends the connection.
+    pub max_depth: usize,
+    /// Elements of a JSON-RPC batch. A larger batch is refused whole.
+    pub max_batch: usize,
+    /// Bytes read from one connection in one turn of the loop.
+    pub max_read_per_turn: usize,
+    /// Requests dispatched from one connection in one turn.
+    pub max_requests_per_turn: usize,
+    /// Above this many bytes of unsent answers a connection's requests wait.
+    pub out_high: usize,
+    /// At this many bytes of unsent answers they go on.
+    pub out_low: usize,
+    /// Above this many bytes of unsent broadcasts a connection is cut as a slow consumer.
+    pub out_hard: usize,
+    /// Bytes of broadcasts to a room in one turn, after which all dispatch waits for the next turn.
+    pub max_fanout_per_turn: usize,
+    /// How much of the input of a refused connection is read and thrown away, so that it can read why.
+    pub drain_max: usize,
+    /// How long a stopping server waits for outboxes to empty.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_message_bytes: 64 * 1024,
+            max_depth: 64,
+            max_batch: 256,
+            max_read_per_turn: 64 * 1024,
+            max_requests_per_turn: 256,
+            out_high: 256 * 1024,
+            out_low: 64 * 1024,
+            out_hard: 1024 * 1024,
+            max_fanout_per_turn: 256 * 1024,
+            drain_max: 1024 * 1024,
+            shutdown_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Bytes asked of the kernel in one read, and the size of a ring before it grows.
+pub const READ_CHUNK: usize = 16 * 1024;
+/// The deepest nesting that `max_depth` can allow: the scanner keeps its stack in a 128-bit number, and
+/// serde_json, which handlers use on parameters, stops at 128.
+pub const DEPTH_CEILING: usize = 127;
+/// Answers of one batch; what comes after is answered -32005.
+pub const BATCH_ANSWER_BYTES: usize = 1024 * 1024;
+/// Connections accepted from one listener in one turn.
+pub const ACCEPTS_PER_TURN: usize = 64;
+/// Readiness events taken from the kernel in one wait.
+pub const EVENTS_PER_WAIT: usize = 1024;
+/// Answers rendered in one turn, after which all dispatch waits for the next turn: bounds the loop's own memory.
+pub const ANSWERS_PER_TURN: usize = 4 * 1024 * 1024;
+/// What a scratch buffer keeps when a large turn is over.
+pub const KEEP_SCRATCH: usize = 256 * 1024;
+/// How long a refused connection is drained before it is closed all the same.
+pub const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// A listener that found no descriptor or memory rests this long, then twice as long, ...
+pub const ACCEPT_REST_MIN: Duration = Duration::from_millis(10);
+/// ... up to this long.
+pub const ACCEPT_REST_MAX: Duration = Duration::from_secs(1);
+/// Descriptors kept back from connections: listeners, poller, log, files, the standard three.
+pub const RESERVED_FDS: usize = 64;
+/// Rings kept for the next connection that needs one; more are given back to the allocator.
+pub const POOLED_INPUTS: usize = 64;
+/// Letters posted to the loop from other threads before `post` refuses more.
+pub const MAILBOX_LETTERS: usize = 1024;
+
+const _: () = assert!(READ_CHUNK.is_power_of_two(), "rings grow by doubling");
+const _: () = assert!(ACCEPT_REST_MIN.as_millis() < ACCEPT_REST_MAX.as_millis());
+const _: () = assert!(DEPTH_CEILING < 128, "the scanner's stack has 128 bits");

@@ -1,0 +1,242 @@
+//! The binary: arguments → [`Config`] → service wired to transport → run.
+//!
+//! It owns the exit codes and the one line on stderr that a failure gets. Everything that can be asked of
+//! the process is read here, once; below this file nobody looks at arguments or environment. It is the only
+//! place that knows both the services and the transport.
+
+mod cli;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::{env, panic};
+
+use cli::Command;
+use rawline::config::options::OPTIONS;
+use rawline::config::{Address, AddressError, Config, ConfigError, DuplicateNames, Listener, Loaded};
+use rawline::service::chat::{Chat, Rules};
+use rawline::transport::server::raise_descriptor_limit;
+use rawline::{Server, log};
+
+/// Something failed while the server ran. (0, of course, is that nothing did.)
+const FAILED: u8 = 1;
+/// The command line is wrong.
+const USAGE: u8 = 2;
+/// An address is taken, does not exist here, or cannot be resolved (EX_UNAVAILABLE).
+const UNAVAILABLE: u8 = 69;
+/// rawline has a bug (EX_SOFTWARE).
+const BUG: u8 = 70;
+/// The system does not let us (EX_NOPERM).
+const NO_PERMISSION: u8 = 77;
+/// The configuration is wrong: environment, file, or an address that is not allowed (EX_CONFIG).
+const CONFIGURATION: u8 = 78;
+
+/// Services that can be configured but do not exist yet.
+const NOT_BUILT: &[(&str, &str)] = &[("line", "line chat"), ("echo", "echo"), ("files", "file")];
+
+/// Why the process ends, and how.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    /// One of the codes above.
+    exit: u8,
+    /// One line that names the remedy.
+    message: String,
+}
+
+fn main() -> ExitCode {
+    // A panic has printed its own place by the time it arrives here.
+    let result = panic::catch_unwind(run).unwrap_or_else(|_| {
+        let message = "this is a bug in rawline: please report it with the lines above".into();
+        Err(Failure { exit: BUG, message })
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let line = format!("rawline: {}\n", log::escaped(failure.message));
+            let _ = io::stderr().write_all(line.as_bytes());
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    match cli::parse(env::args_os())? {
+        // Who closes the pipe early (`rawline --help | head`) has read enough.
+        Command::Print(text) => {
+            let _ = io::stdout().write_all(text.as_bytes());
+            Ok(())
+        }
+        Command::Serve(flags) => {
+            let Loaded { config, warnings } = Config::load(flags, env::vars_os())?;
+            log::set_level(config.log_level);
+            for warning in warnings {
+                log::warn("config", format_args!("{warning}"));
+            }
+            serve(config)
+        }
+    }
+}
+
+fn serve(config: Config) -> Result<(), Failure> {
+    let mut listeners = config.listeners()?;
+    listeners.retain(is_built);
+    for Listener { service, endpoint, address } in &listeners {
+        if endpoint.to_string() != address.to_string() {
+            log::info("main", format_args!("{service}: {endpoint} is {address}"));
+        }
+        if !address.is_local() {
+            log::warn(
+                "main",
+                format_args!(
+                    "{service}: {address} can be reached from other machines, and there is no authentication \
+                     and no TLS yet"
+                ),
+            );
+        }
+    }
+    let open_files = raise_descriptor_limit().map_err(Failure::system)?.try_into().unwrap_or(usize::MAX);
+    let limits = config.limits_with(open_files);
+    log::info(
+        "main",
+        format_args!("at most {} connections ({open_files} open files)", limits.max_connections),
+    );
+
+    let mut server = Server::new(limits).map_err(Failure::system)?;
+    if let Some(backlog) = config.backlog {
+        server.set_backlog(backlog.try_into().unwrap_or(i32::MAX));
+    }
+    server.catch_signals().map_err(Failure::system)?;
+    let mut listening = String::new();
+    for Listener { service, address, .. } in &listeners {
+        let bound =
+            listen(&mut server, address).map_err(|error| Failure::listening(service, address, &error))?;
+        listening.push_str(&format!("listening {service} {bound}\n"));
+    }
+    // Whoever reads this may connect; whoever has closed the pipe does not want to know.
+    let _ = io::stdout().write_all(listening.as_bytes());
+
+    let chat = Chat::new(Rules {
+        reject_duplicate_names: config.duplicate_names == DuplicateNames::Reject,
+        require_join: config.require_join,
+        log_bodies: config.log_bodies,
+    });
+    server.run(chat).map_err(|error| Failure { exit: BUG, message: error.to_string() })?;
+    log::info("main", format_args!("stopped"));
+    Ok(())
+}
+
+/// Binds one address; the address in force, since port 0 takes a free one.
+fn listen(server: &mut Server, address: &Address) -> io::Result<Address> {
+    match address {
+        Address::Tcp(address) => server.listen(address).map(Address::Tcp),
+        Address::Unix(path) => server.listen_unix(path).map(|()| address.clone()),
+    }
+}
+
+/// Says so, if not.
+fn is_built(listener: &Listener) -> bool {
+    let Some((_, name)) = NOT_BUILT.iter().find(|(service, _)| *service == listener.service) else {
+        return true;
+    };
+    let address = &listener.address;
+    log::info("main", format_args!("the {name} service is not built yet: {address} is not listened on"));
+    false
+}
+
+impl Failure {
+    /// The system refused something that no option can change.
+    fn system(error: io::Error) -> Self {
+        Self { exit: FAILED, message: format!("the system refuses: {error}") }
+    }
+
+    /// A service cannot listen on its address.
+    fn listening(service: &str, address: &Address, error: &io::Error) -> Self {
+        let name = if service == "files" { "files-listen" } else { service };
+        let opt = OPTIONS.iter().find(|opt| opt.name == name).expect("every service has an address");
+        let choose = format!("choose another with {} or {}", opt.flag(), opt.variable());
+        let (exit, why) = match error.kind() {
+            io::ErrorKind::AddrInUse => (UNAVAILABLE, format!("it is in use: stop its user, or {choose}")),
+            io::ErrorKind::AddrNotAvailable => {
+                (UNAVAILABLE, format!("this machine does not have it: {choose}"))
+            }
+            io::ErrorKind::PermissionDenied => (
+                NO_PERMISSION,
+                match address {
+                    Address::Tcp(address) if address.port() < 1024 => {
+                        format!("ports below 1024 take a privilege: {choose}")
+                    }
+                    _ => format!("this user may not: {choose}"),
+                },
+            ),
+            _ => (FAILED, format!("{error}: {choose}")),
+        };
+        Self { exit, message: format!("{service} cannot listen on {address}: {why}") }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self { exit: if error.is_usage { USAGE } else { CONFIGURATION }, message: error.to_string() }
+    }
+}
+
+impl From<AddressError> for Failure {
+    fn from(error: AddressError) -> Self {
+        let exit = match error {
+            AddressError::Unresolved { .. } => UNAVAILABLE,
+            AddressError::Remote { .. } => CONFIGURATION,
+        };
+        Self { exit, message: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_to_listen_name_the_remedy() {
+        let address = Address::Tcp(([127, 0, 0, 1], 80).into());
+        let other = Address::Unix("/run/x".into());
+        for (service, address, kind, exit, message) in [
+            (
+                "rpc",
+                &address,
+                io::ErrorKind::AddrInUse,
+                69,
+                "rpc cannot listen on 127.0.0.1:80: it is in use: stop its user, or choose another with --rpc or RAWLINE_RPC",
+            ),
+            (
+                "files",
+                &address,
+                io::ErrorKind::AddrNotAvailable,
+                69,
+                "files cannot listen on 127.0.0.1:80: this machine does not have it: choose another with \
+                 --files-listen or RAWLINE_FILES_LISTEN",
+            ),
+            (
+                "rpc",
+                &address,
+                io::ErrorKind::PermissionDenied,
+                77,
+                "rpc cannot listen on 127.0.0.1:80: ports below 1024 take a privilege: choose another \
+                 with --rpc or RAWLINE_RPC",
+            ),
+            (
+                "rpc",
+                &other,
+                io::ErrorKind::PermissionDenied,
+                77,
+                "rpc cannot listen on unix:/run/x: this user may not: choose another with --rpc or RAWLINE_RPC",
+            ),
+        ] {
+            let failure = Failure::listening(service, address, &kind.into());
+            assert_eq!((failure.exit, failure.message.as_str()), (exit, message));
+        }
+        let failure = Failure::listening("rpc", &other, &io::Error::other("odd"));
+        assert_eq!(failure.exit, FAILED);
+        assert_eq!(
+            failure.message,
+            "rpc cannot listen on unix:/run/x: odd: choose another with --rpc or RAWLINE_RPC"
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! What the server keeps for one connection.
+//!
+//! Owns a connection's state and the questions that are answered from it alone: what readiness it wants, whether
+//! it may be dispatched. The hub keeps these in its slab; the event loop changes them. An idle connection is this
+//! struct and nothing else: no ring, no backlog, no job.
+
+use std::os::fd::RawFd;
+
+use crate::api::{ConnId, Directory, Peer};
+use crate::transport::codec::jsonrpc::framer::{Framer, Input};
+use crate::transport::dispatch::Job;
+use crate::transport::io::Interest;
+use crate::transport::outbox::Outbox;
+use crate::transport::slab::Slab;
+
+/// One accepted socket.
+pub struct Connection {
+    /// Its descriptor.
+    pub fd: RawFd,
+    /// What the kernel watches it for.
+    pub interest: Interest,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The kernel has bytes, EOF or an error for us.
+    pub readable: bool,
+    /// The kernel takes bytes again.
+    pub writable: bool,
+    /// The last read left the socket empty.
+    pub drained: bool,
+    /// The peer has sent FIN.
+    pub eof: bool,
+    /// Its unsent answers went above `out_high` and are not yet at `out_low`.
+    pub paused: bool,
+    /// It stands in the run queue.
+    pub queued: bool,
+    /// It stands in the dirty list.
+    pub dirty: bool,
+    /// Framing of what it sends.
+    pub framer: Framer,
+    /// Its place among the hub's members, while it is subscribed.
+    pub place: u32,
+    /// Bytes thrown away since it was refused.
+    pub discarded: u32,
+    /// What it is to be sent.
+    pub outbox: Outbox,
+    /// Ring and scanner, while there are unconsumed bytes.
+    pub input: Option<Box<Input>>,
+    /// A request that is not yet answered: a deferred call, or a batch under way.
+    pub job: Option<Box<Job>>,
+    /// Who is at the other end.
+    pub peer: Peer,
+}
+
+/// The life of a connection. The service hears of its end when it leaves `Open`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Requests are read and answered.
+    Open,
+    /// Nothing more is read; closed when everything has left.
+    Flushing,
+    /// Refused: when everything has left, FIN is sent and the input is drained.
+    Refused,
+    /// FIN was sent after a refusal; input is read and thrown away.
+    Draining,
+    /// To be closed in this turn: `true` for a cut (RST).
+    Over(bool),
+}
+
+impl Connection {
+    /// A connection just accepted.
+    pub fn new(fd: RawFd, peer: Peer) -> Self {
+        Self {
+            fd,
+            interest: Interest::READ,
+            phase: Phase::Open,
+            readable: false,
+            writable: true,
+            drained: true,
+            eof: false,
+            paused: false,
+            queued: false,
+            dirty: false,
+            framer: Framer::default(),
+            place: 0,
+            discarded: 0,
+            outbox: Outbox::default(),
+            input: None,
+            job: None,
+            peer,
+        }
+    }
+
+    /// The readiness to ask for: derived from the state, told to the kernel once a turn.
+    pub fn wanted(&self) -> Interest {
+        let read = match self.phase {
+            Phase::Open => !self.eof && !self.paused && self.has_room(),
+            Phase::Draining => true,
+            Phase::Flushing | Phase::Refused | Phase::Over(_) => false,
+        };
+        Interest { read, write: self.outbox.is_blocked() }
+    }
+
+    /// Whether its ring can take more bytes. One that is full of an unfinished text has grown by now, so
+    /// a full ring holds requests that wait.
+    pub fn has_room(&self) -> bool {
+        self.input.as_ref().is_none_or(|input| input.ring.len() < input.ring.capacity())
+    }
+
+    /// Whether a call must be answered elsewhere before the next request is looked at.
+    pub fn is_waiting(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.is_waiting())
+    }
+}
+
+impl Directory for Slab<Connection> {
+    fn visit(&self, each: &mut dyn FnMut(ConnId, Peer)) {
+        for (id, conn) in self.iter().filter(|(_, conn)| conn.phase == Phase::Open) {
+            each(id, conn.peer);
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! From a complete JSON text to a handler and back: the table of `fn` pointers and the rules around a call.
+//!
+//! Owns the table, the service and its reused effects. Every request goes the same way: parse, look up, guard,
+//! bind parameters, call, answer, apply effects; the elements of a batch too, except that their
+//! answers are collected. A panic in a handler is caught here and its effects are discarded. Never touches a
+//! socket or a ring: the event loop hands it texts and it fills the hub.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::api::{
+    Call, Closed, Complete, ConnId, Effects, Fault, MAX_PARAMS, Peer, Reply, Route, RouteError,
+};
+use crate::api::{Service, Ticket};
+use crate::limits::BATCH_ANSWER_BYTES;
+use crate::transport::codec::jsonrpc::render::{self, Encoding};
+use crate::transport::codec::jsonrpc::request::{Dialect, Rejected, Request, bind};
+use crate::transport::codec::jsonrpc::walk::{Elements, elements};
+use crate::transport::hub::Hub;
+
+/// A service's routes, indexed by name.
+pub struct Table<S: 'static> {
+    /// Sorted by length, then bytes: most comparisons end at the length.
+    rows: Vec<&'static Route<S>>,
+}
+
+impl<S> Table<S> {
+    /// Checks the rows and indexes them.
+    ///
+    /// # Errors
+    /// A name that is illegal or registered twice; a row with too many parameters or one twice.
+    pub fn new(routes: &'static [Route<S>]) -> Result<Self, RouteError> {
+        let mut rows: Vec<_> = routes.iter().collect();
+        rows.sort_by_key(|row| (row.name.len(), row.name));
+        for row in &rows {
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
+            if !(1..=64).contains(&row.name.len())
+                || !row.name.bytes().all(legal)
+                || row.name.starts_with("rpc.")
+            {
+                return Err(RouteError::BadName(row.name));
+            }
+            let twice = |(n, param): (usize, &crate::api::Param)| {
+                row.params[..n].iter().any(|p| p.name == param.name)
+            };
+            if row.params.len() > MAX_PARAMS || row.params.iter().enumerate().any(twice) {
+                return Err(RouteError::BadParams(row.name));
+            }
+        }
+        match rows.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            Some(pair) => Err(RouteError::Duplicate(pair[0].name)),
+            None => Ok(Self { rows }),
+        }
+    }
+
+    /// The row of this name.
+    pub fn find(&self, name: &str) -> Option<&'static Route<S>> {
+        let at = self.rows.binary_search_by(|row| (row.name.len(), row.name).cmp(&(name.len(), name)));
+        at.ok().map(|at| self.rows[at])
+    }
+}
+
+/// What a connection has under way: a deferred call, a batch, or a deferred call within a batch.
+pub struct Job {
+    batch: Option<Batch>,
+    waiting: Option<Waiting>,
+}
+
+impl Job {
+    /// Whether it waits for an answer from elsewhere.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+}
+
+/// A batch under way. It owns its text, so the ring goes on, and it can pause between any two elements.
+struct Batch {
+    text: String,
+    offset: usize,
+    answers: Vec<u8>,
+    full: bool,
+}
+
+/// A deferred call.
+struct Waiting {
+    number: u32,
+    dialect: Dialect,
+    id: Option<String>,
+    silent: bool,
+}
+
+/// How a text was dispatched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered, or nothing to answer.
+    Done,
+    /// It goes on later: the connection has a [`Job`].
+    Pending,
+    /// A handler panicked; that was answered, and the connection is to be closed.
+    Panicked,
+}
+
+/// What one request came to.
+enum Called {
+    Answer(Reply),
+    Fault(Fault),
+    Panicked,
+}
+
+/// The service and its table.
+pub struct Dispatcher<S: Service> {
+    table: Table<S>,
+    service: S,
+    fx: Effects,
+    mail: Arc<dyn Complete>,
+    tickets: u32,
+}
+
+impl<S: Service> Dispatcher<S> {
+    /// A dispatcher whose deferred calls are answered through `mail`.
+    ///
+    /// # Errors
+    /// When the service's table is not sound.
+    pub fn new(service: S, mail: Arc<dyn Complete>) -> Result<Self, RouteError> {
+        Ok(Self { table: Table::new(S::ROUTES)?, service, fx: Effects::new(), mail, tickets: 0 })
+    }
+
+    /// The service, back from a stopped server.
+    pub fn into_service(self) -> S {
+        self.service
+    }
+
+    /// Tells the service of a new connection.
+    pub fn opened(&mut self, hub: &mut Hub, id: ConnId, peer: Peer) {
+        self.notify(hub, |service, fx| service.opened(id, peer, fx));
+    }
+
+    /// Tells the service that a connection has ended.
+    pub fn closed(&mut self, hub: &mut Hub, id: ConnId, peer: Peer, why: Closed) {
+        self.notify(hub, |service, fx| service.closed(id, peer, why, fx));
+    }
+
+    /// Dispatches one complete JSON text.
+    pub fn text(&mut self, hub: &mut Hub, id: ConnId, text: &str, stopping: bool) -> Outcome {
+        if text.starts_with('[') {
+            return self.open_batch(hub, id, text, stopping);
+        }
+        let request = match Request::parse(text, false) {
+            Ok(request) => request,
+            Err(Rejected { dialect, id: request, fault }) => {
+                hub.answer(id, dialect, request, Err(&fault));
+                return Outcome::Done;
+            }
+        };
+        self.speaks(hub, id, request.dialect);
+        let silent = request.is_notification();
+        let mut outcome = Outcome::Done;
+        match self.call(hub, id, &request, stopping) {
+            Called::Answer(Reply::Later(ticket)) => {
+                put_job(hub, id, Job { batch: None, waiting: Some(Waiting::new(ticket, &request)) });
+                outcome = Outcome::Pending;
+            }
+            Called::Panicked => {
+                hub.answer(
+                    id,
+                    request.dialect,
+                    request.id,
+                    Err(&Fault::internal("the handler panicked".into())),
+                );
+                outcome = Outcome::Panicked;
+            }
+            _ if silent => {}
+            Called::Answer(Reply::Now(out)) => {
+                hub.answer(id, request.dialect, request.id, Ok(self.fx.result(&out)));
+            }
+            Called::Fault(fault) => hub.answer(id, request.dialect, request.id, Err(&fault)),
+        }
+        self.apply(hub);
+        outcome
+    }
+
+    /// Goes on with a batch that had paused.
+    pub fn resume(&mut self, hub: &mut Hub, id: ConnId, stopping: bool) -> Outcome {
+        let Some(job) = hub.conns.get_mut(id).and_then(|conn| conn.job.take()) else { return Outcome::Done };
+        match *job {
+            Job { batch: Some(batch), waiting: None } => self.run_batch(hub, id, batch, stopping),
+            waiting => {
+                put_job(hub, id, waiting);
+                Outcome::Pending
+            }
+        }
+    }
+
+    /// Takes a late answer; says whose it was, if that connection still waits for it.
+    pub fn complete(
+        &mut self,
+        hub: &mut Hub,
+        ticket: Ticket,
+        answer: &Result<String, Fault>,
+    ) -> Option<ConnId> {
+        let id = ticket.conn;
+        let job = &mut hub.conns.get_mut(id)?.job;
+        let waiting = job.as_mut()?.waiting.take_if(|waiting| waiting.number == ticket.number)?;
+        let result = answer.as_ref().map(String::as_str);
+        match &mut job.as_mut().expect("it was there").batch {
+            Some(_) if waiting.silent => {}
+            Some(batch) => batch.answer(waiting.id.as_deref(), result),
+            None => {
+                *job = None;
+                if !waiting.silent {
+                    hub.answer(id, waiting.dialect, waiting.id.as_deref(), result);
+                }
+            }
+        }
+        Some(id)
+    }
+
+    fn open_batch(&mut self, hub: &mut Hub, id: ConnId, text: &str, stopping: bool) -> Outcome {
+        self.speaks(hub, id, Dialect::V2);
+        let most = hub.limits.max_batch;
+        let refused = match elements(text).take(most + 1).count() {
+            0 => "a batch has at least one element".to_owned(),
+            n if n > most => format!("a batch has at most max_batch elements ({most})"),
+            _ => {
+                hub.hold(id);
+                let batch = Batch { text: text.to_owned(), offset: 0, answers: Vec::new(), full: false };
+                return self.run_batch(hub, id, batch, stopping);
+            }
+        };
+        hub.answer(id, Dialect::V2, None, Err(&Fault::invalid_request(refused)));
+        Outcome::Done
+    }
+
+    fn run_batch(&mut self, hub: &mut Hub, id: ConnId, mut batch: Batch, stopping: bool) -> Outcome {
+        let text = std::mem::take(&mut batch.text);
+        let mut walk = Elements::resume(&text, batch.offset);
+        let mut outcome = Outcome::Done;
+        loop {
+            if hub.is_full() {
+                batch.offset = walk.offset();
+                put_job(hub, id, Job { batch: Some(Batch { text, ..batch }), waiting: None });
+                return Outcome::Pending;
+            }
+            let Some(element) = walk.next() else { break };
+            let request = match Request::parse(element, true) {
+                Ok(request) => request,
+                Err(rejected) => {
+                    batch.answer(rejected.id, Err(&rejected.fault));
+                    continue;
+                }
+            };
+            let silent = request.is_notification();
+            if batch.full && !silent {
+                batch.answer(request.id, Err(&Fault::answer_too_large()));
+                continue;
+            }
+            match self.call(hub, id, &request, stopping) {
+                Called::Answer(Reply::Later(ticket)) => {
+                    batch.offset = walk.offset();
+                    let waiting = Some(Waiting::new(ticket, &request));
+                    put_job(hub, id, Job { batch: Some(Batch { text, ..batch }), waiting });
+                    self.apply(hub);
+                    return Outcome::Pending;
+                }
+                Called::Panicked => {
+                    batch.answer(request.id, Err(&Fault::internal("the handler panicked".into())));
+                    outcome = Outcome::Panicked;
+                    break;
+                }
+                _ if silent => {}
+                Called::Answer(Reply::Now(out)) => batch.answer(request.id, Ok(self.fx.result(&out))),
+                Called::Fault(fault) => batch.answer(request.id, Err(&fault)),
+            }
+            self.apply(hub);
+        }
+        if !batch.answers.is_empty() {
+            batch.answers.push(b']');
+        }
+        hub.answer_batch(id, &batch.answers);
+        outcome
+    }
+
+    /// Looks the method up and calls it; what it asks for stays in `self.fx`.
+    fn call(&mut self, hub: &Hub, id: ConnId, request: &Request<'_>, stopping: bool) -> Called {
+        self.fx.clear();
+        if stopping {
+            return Called::Fault(Fault::shutting_down());
+        }
+        let Some(row) = self.table.find(&request.method) else {
+            return Called::Fault(Fault::method_not_found(&request.method));
+        };
+        if let Err(fault) = (row.guard)(&self.service, id) {
+            return Called::Fault(fault);
+        }
+        let args = match bind(request.params, row.params) {
+            Ok(args) => args,
+            Err(fault) => return Called::Fault(fault),
+        };
+        let Some(conn) = hub.conns.get(id) else { return Called::Fault(Fault::shutting_down()) };
+        self.tickets = self.tickets.wrapping_add(1);
+        let call = Call {
+            conn: id,
+            peer: conn.peer,
+            args,
+            params: row.params,
+            ticket: self.tickets,
+            directory: &hub.conns,
+            mail: &self.mail,
+        };
+        let (service, fx) = (&mut self.service, &mut self.fx);
+        match catch_unwind(AssertUnwindSafe(|| (row.handler)(service, call, fx))) {
+            Ok(Ok(reply)) => Called::Answer(reply),
+            Ok(Err(fault)) => {
+                // A refusal has no effects: a handler may have begun to ask before it found the reason.
+                self.fx.clear();
+                Called::Fault(fault)
+            }
+            Err(_) => {
+                self.fx.clear();
+                Called::Panicked
+            }
+        }
+    }
+
+    fn speaks(&mut self, hub: &mut Hub, id: ConnId, dialect: Dialect) {
+        if let Some(conn) = hub.conns.get(id) {
+            let framing = conn.outbox.encoding().framing;
+            hub.set_encoding(id, Encoding { dialect, framing });
+        }
+    }
+
+    fn notify(&mut self, hub: &mut Hub, tell: impl FnOnce(&mut S, &mut Effects)) {
+        self.fx.clear();
+        let (service, fx) = (&mut self.service, &mut self.fx);
+        if catch_unwind(AssertUnwindSafe(|| tell(service, fx))).is_err() {
+            self.fx.clear();
+        }
+        self.apply(hub);
+    }
+
+    fn apply(&mut self, hub: &mut Hub) {
+        hub.apply(&self.fx);
+        self.fx.clear();
+    }
+}
+
+impl Waiting {
+    fn new(ticket: Ticket, request: &Request<'_>) -> Self {
+        Self {
+            number: ticket.number,
+            dialect: request.dialect,
+            id: request.id.map(str::to_owned),
+            silent: request.is_notification(),
+        }
+    }
+}
+
+impl Batch {
+    fn answer(&mut self, id: Option<&str>, result: Result<&str, &Fault>) {
+        let start = self.answers.len();
+        self.answers.push(if start == 0 { b'[' } else { b',' });
+        render::envelope(&mut self.answers, Dialect::V2, id, result);
+        if self.answers.len() > BATCH_ANSWER_BYTES && !self.full {
+            // This answer does not fit: it is replaced, and those behind it are not begun.
+            self.full = true;
+            self.answers.truncate(start + 1);
+            render::envelope(&mut self.answers, Dialect::V2, id, Err(&Fault::answer_too_large()));
+        }
+    }
+}
+
+fn put_job(hub: &mut Hub, id: ConnId, job: Job) {
+    if let Some(conn) = hub.conns.get_mut(id) {
+        conn.job = Some(Box::new(job));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Param;
+
+    struct Nothing;
+
+    fn handler(_: &mut Nothing, _: Call<'_>, _: &mut Effects) -> Result<Reply, Fault> {
+        Ok(Reply::fixed("{}"))
+    }
+
+    const fn row(name: &'static str) -> Route<Nothing> {
+        Route::new(name, &[], handler)
+    }
+
+    fn refused(routes: &'static [Route<Nothing>]) -> Option<RouteError> {
+        Table::new(routes).err()
+    }
+
+    #[test]
+    fn a_sound_table_finds_every_row_and_nothing_else() {
+        static ROUTES: [Route<Nothing>; 5] =
+            [row("b"), row("add"), row("a"), row("a.long/name-1"), row("sub")];
+        let table = Table::new(&ROUTES).unwrap();
+        for route in &ROUTES {
+            assert_eq!(table.find(route.name).unwrap().name, route.name);
+        }
+        for name in ["", "c", "ad", "adds", "A", "a.long/name-2"] {
+            assert!(table.find(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unsound_table_is_refused_with_its_reason() {
+        static TWICE: [Route<Nothing>; 3] = [row("a"), row("b"), row("a")];
+        static RESERVED: [Route<Nothing>; 1] = [row("rpc.list")];
+        static SPACE: [Route<Nothing>; 1] = [row("two words")];
+        static EMPTY: [Route<Nothing>; 1] = [row("")];
+        static PARAMS: [Route<Nothing>; 1] = [Route::new("p", &[Param::text("x"), Param::any("x")], handler)];
+        assert_eq!(refused(&TWICE), Some(RouteError::Duplicate("a")));
+        assert_eq!(refused(&RESERVED), Some(RouteError::BadName("rpc.list")));
+        assert_eq!(refused(&SPACE), Some(RouteError::BadName("two words")));
+        assert_eq!(refused(&EMPTY), Some(RouteError::BadName("")));
+        assert_eq!(refused(&PARAMS), Some(RouteError::BadParams("p")));
+        assert_eq!(RouteError::Duplicate("add").to_string(), "the method \"add\" is registered twice");
+    }
+}

@@ -1,0 +1,233 @@
+//! Who is connected, and what each of them is still to be sent.
+//!
+//! Owns the slab of connections, the list of subscribers and the turn's output. Applies the effects that
+//! services ask for and flushes what they came to: at most one write per connection and turn. Never reads a
+//! socket, never calls a service. The dispatcher fills it, the event loop drains it.
+
+use crate::api::{Closed, ConnId, Effect, Effects, Fault};
+use crate::limits::{ANSWERS_PER_TURN, Limits};
+use crate::transport::codec::jsonrpc::render::{self, Encoding, Framing};
+use crate::transport::codec::jsonrpc::request::Dialect;
+use crate::transport::connection::{Connection, Phase};
+use crate::transport::io::{Io, IoFault};
+use crate::transport::outbox::{Kind, Turn};
+use crate::transport::slab::Slab;
+
+/// Connections and their output.
+pub struct Hub {
+    /// All connections.
+    pub conns: Slab<Connection>,
+    /// The maximums in force.
+    pub limits: Limits,
+    /// Somebody asked the server to stop.
+    pub stop_asked: bool,
+    turn: Turn,
+    /// Slab indices of the subscribed, for a fan-out in memory order.
+    members: Vec<u32>,
+    /// Connections touched in this turn: to be flushed, and their interest told to the kernel.
+    dirty: Vec<ConnId>,
+}
+
+impl Hub {
+    /// Nobody is connected.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            conns: Slab::default(),
+            limits,
+            stop_asked: false,
+            turn: Turn::default(),
+            members: Vec::new(),
+            dirty: Vec::new(),
+        }
+    }
+
+    /// Whether this turn has made all the output that one turn may make: dispatch waits for the next.
+    pub fn is_full(&self) -> bool {
+        self.turn.fanout() >= self.limits.max_fanout_per_turn || self.turn.own_bytes() >= ANSWERS_PER_TURN
+    }
+
+    /// Whether there is output that no flush has seen yet.
+    pub fn has_output(&self) -> bool {
+        self.turn.fanout() > 0 || self.turn.own_bytes() > 0
+    }
+
+    /// Puts the connection on the list of those to be flushed and told to the kernel.
+    pub fn touch(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && !std::mem::replace(&mut conn.dirty, true)
+        {
+            self.dirty.push(id);
+        }
+    }
+
+    /// The connections touched since the last call, for the loop to tell the kernel about.
+    pub fn take_touched(&mut self, into: &mut Vec<ConnId>) {
+        into.clear();
+        std::mem::swap(&mut self.dirty, into);
+    }
+
+    /// Appends an answer in the dialect of its request and the framing of its connection.
+    pub fn answer(
+        &mut self,
+        id: ConnId,
+        dialect: Dialect,
+        request: Option<&str>,
+        result: Result<&str, &Fault>,
+    ) {
+        self.own(id, Kind::Answer, |out, framing| {
+            render::answer(out, Encoding { dialect, framing }, request, result);
+        });
+    }
+
+    /// Appends the whole answer of a batch, rendered but not framed; the pushes that waited follow it.
+    pub fn answer_batch(&mut self, id: ConnId, answers: &[u8]) {
+        if !answers.is_empty() {
+            self.own(id, Kind::Answer, |out, framing| {
+                let start = out.len();
+                out.extend_from_slice(answers);
+                render::frame(out, start, framing);
+            });
+        }
+        if let Some(conn) = self.conns.get_mut(id) {
+            self.turn.release(&mut conn.outbox);
+        }
+    }
+
+    /// Appends an error that belongs to no request, in the dialect of the connection's latest one.
+    pub fn complain(&mut self, id: ConnId, fault: &Fault) {
+        if let Some(conn) = self.conns.get(id) {
+            let dialect = conn.outbox.encoding().dialect;
+            self.answer(id, dialect, None, Err(fault));
+        }
+    }
+
+    /// Sends the LF that is owed to an answer that left without.
+    pub fn late_lf(&mut self, id: ConnId) {
+        self.own(id, Kind::Answer, |out, _| out.push(b'\n'));
+    }
+
+    /// Pushes wait from here on, until the batch that has begun is answered.
+    pub fn hold(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            self.turn.hold(&mut conn.outbox);
+        }
+    }
+
+    /// The connection has shown how it speaks: its pushes follow.
+    pub fn set_encoding(&mut self, id: ConnId, encoding: Encoding) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.outbox.encoding() != encoding
+        {
+            self.turn.set_encoding(&mut conn.outbox, encoding);
+        }
+    }
+
+    /// Does what a service asked for, in order.
+    pub fn apply(&mut self, fx: &Effects) {
+        for effect in fx.list() {
+            match effect {
+                Effect::Send { to, push } => {
+                    let params = fx.params(push);
+                    let encoding = self.conns.get(*to).map(|conn| conn.outbox.encoding());
+                    if let Some(encoding) = encoding {
+                        self.own(*to, Kind::Push, |out, _| render::push(out, encoding, push.kind, params));
+                    }
+                }
+                Effect::Broadcast { except, push } => {
+                    let params = fx.params(push);
+                    let except = except.and_then(|id| self.conns.get_mut(id)).map(|conn| &mut conn.outbox);
+                    self.turn
+                        .broadcast(except, |log, encoding| render::push(log, encoding, push.kind, params));
+                }
+                Effect::Subscribe(id) => self.subscribe(*id),
+                Effect::Unsubscribe(id) => self.unsubscribe(*id),
+                Effect::Stop => self.stop_asked = true,
+            }
+        }
+    }
+
+    /// The connection hears no more broadcasts.
+    pub fn unsubscribe(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.outbox.is_subscribed()) else { return };
+        self.turn.subscribe(&mut conn.outbox, false);
+        let place = conn.place;
+        self.members.swap_remove(place as usize);
+        if let Some(&moved) = self.members.get(place as usize)
+            && let Some((_, moved)) = self.conns.at(moved)
+        {
+            moved.place = place;
+        }
+        // What it was to hear until now hangs in its outbox.
+        self.touch(id);
+    }
+
+    /// Sends what this turn came to. Connections whose socket failed, and slow consumers, go to `lost`.
+    pub fn flush(&mut self, io: &mut impl Io, lost: &mut Vec<(ConnId, Closed)>) {
+        let fanout = self.turn.fanout() > 0;
+        if fanout {
+            for place in 0..self.members.len() {
+                let Some((id, conn)) = self.conns.at(self.members[place]) else { continue };
+                flush_one(&mut self.turn, conn, id, io, self.limits.out_hard, lost);
+                if conn.outbox.is_blocked() && !std::mem::replace(&mut conn.dirty, true) {
+                    self.dirty.push(id);
+                }
+            }
+        }
+        for &id in &self.dirty {
+            if let Some(conn) = self.conns.get_mut(id)
+                && !(fanout && conn.outbox.is_subscribed())
+            {
+                flush_one(&mut self.turn, conn, id, io, self.limits.out_hard, lost);
+            }
+        }
+        self.turn.reset();
+    }
+
+    fn subscribe(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.phase == Phase::Open && !conn.outbox.is_subscribed() {
+            self.turn.subscribe(&mut conn.outbox, true);
+            conn.place = self.members.len() as u32;
+            self.members.push(id.index);
+        }
+    }
+
+    fn own(&mut self, id: ConnId, kind: Kind, write: impl FnOnce(&mut Vec<u8>, Framing)) {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| !matches!(conn.phase, Phase::Over(_))) else {
+            return;
+        };
+        let framing = conn.outbox.encoding().framing;
+        self.turn.own(&mut conn.outbox, kind, |out| write(out, framing));
+        if kind == Kind::Answer {
+            conn.framer.answered();
+        }
+        if !std::mem::replace(&mut conn.dirty, true) {
+            self.dirty.push(id);
+        }
+    }
+}
+
+fn flush_one(
+    turn: &mut Turn,
+    conn: &mut Connection,
+    id: ConnId,
+    io: &mut impl Io,
+    out_hard: usize,
+    lost: &mut Vec<(ConnId, Closed)>,
+) {
+    if matches!(conn.phase, Phase::Over(_)) {
+        return;
+    }
+    let fd = conn.fd;
+    let mut sent = turn.flush(&mut conn.outbox, conn.writable, |slices| io.write(fd, slices));
+    if sent.is_ok() && conn.outbox.unsent_pushes() > out_hard && !conn.writable {
+        // The bound is judged only after an attempt to write.
+        sent = turn.flush(&mut conn.outbox, true, |slices| io.write(fd, slices));
+    }
+    match sent {
+        Ok(()) if conn.outbox.unsent_pushes() > out_hard => lost.push((id, Closed::SlowConsumer)),
+        Ok(()) => conn.writable = !conn.outbox.is_blocked(),
+        Err(IoFault::NoMemory) => lost.push((id, Closed::NoMemory)),
+        Err(_) => lost.push((id, Closed::Reset)),
+    }
+}

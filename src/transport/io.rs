@@ -1,0 +1,358 @@
+//! The seam between the server and the kernel: trait [`Io`], and [`OsIo`], its thin real form.
+//!
+//! Everything that the event loop asks of the outside world goes through here, the clock included, so a
+//! simulator can stand in for the kernel and one seed replays a whole run. `io::Error` ends here:
+//! above this line a failed call is an [`IoFault`], which ends a connection and never the loop.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::ops::Add;
+use std::os::fd::{AsFd, IntoRawFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::sys::{Poll, Poller, signal, socket};
+use crate::api::Peer;
+
+/// Milliseconds on a monotonic clock whose zero is when the loop was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(pub u64);
+
+impl Add<Duration> for Millis {
+    type Output = Millis;
+
+    fn add(self, rest: Duration) -> Millis {
+        Millis(self.0.saturating_add(u64::try_from(rest.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// What the loop gets back with a readiness event, to know whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(pub u64);
+
+/// The readiness we want to hear of. `NONE` keeps a descriptor registered; hangups are reported all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Bytes (or connections) have arrived, or the peer has sent its FIN.
+    pub read: bool,
+    /// The socket takes bytes again.
+    pub write: bool,
+}
+
+impl Interest {
+    /// Only hangups.
+    pub const NONE: Self = Self { read: false, write: false };
+    /// Reading.
+    pub const READ: Self = Self { read: true, write: false };
+    /// Writing.
+    pub const WRITE: Self = Self { read: false, write: true };
+    /// Both.
+    pub const BOTH: Self = Self { read: true, write: true };
+}
+
+/// One report of readiness: hints. The truth is what the next call on the descriptor says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whose.
+    pub token: Token,
+    /// A read will not block: bytes, EOF or an error are there.
+    pub readable: bool,
+    /// A write will not block.
+    pub writable: bool,
+    /// Both directions are shut, or the socket has an error. Cannot be masked.
+    pub hangup: bool,
+}
+
+/// Why a call on a socket moved no bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoFault {
+    /// EAGAIN: nothing to read, or no room to write; readiness will tell.
+    WouldBlock,
+    /// ECONNRESET, EPIPE, ETIMEDOUT and the like: the peer is gone.
+    Reset,
+    /// ENOBUFS or ENOMEM: the kernel has no memory for this socket now.
+    NoMemory,
+    /// Anything else: the errno, for the log.
+    Other(i32),
+}
+
+/// Why `accept` brought no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptFault {
+    /// EAGAIN: the queue is empty.
+    WouldBlock,
+    /// ECONNABORTED, EPROTO and the like: that peer left before it was accepted; ask again.
+    Aborted,
+    /// EMFILE or ENFILE: no descriptor is free.
+    NoDescriptors,
+    /// ENOBUFS or ENOMEM.
+    NoMemory,
+    /// Anything else: the errno, for the log.
+    Other(i32),
+}
+
+/// A signal that asks the daemon to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// Wakes a waiting loop from any thread. Cheap to clone; waking twice is waking once.
+#[derive(Clone)]
+pub struct Waker(Arc<dyn Fn() + Send + Sync>);
+
+impl Waker {
+    /// A waker that calls `wake`, which must make the current or next `wait` return.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// Makes the current or next `wait` return.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+/// What the event loop asks of the kernel. EINTR never comes out of it: a real form retries.
+///
+/// Descriptors are plain numbers here, since a simulator has its own. The loop owns them: whoever
+/// accepts a descriptor closes it, by `close` or `abort`, exactly once, after `remove`.
+pub trait Io {
+    /// The time; the loop asks once a turn.
+    fn now(&mut self) -> Millis;
+
+    /// Waits until something is ready, the waker was used, a signal came, or `timeout` passed (`None`: for ever).
+    /// Replaces what is in `events`. The waker's own event is not among them.
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>);
+
+    /// A handle that ends `wait` from any thread.
+    fn waker(&self) -> Waker;
+
+    /// A signal that has come since the last question.
+    fn signal(&mut self) -> Option<Signal>;
+
+    /// Takes one connection from a listener's queue: non-blocking, close-on-exec, with the options of
+    /// an accepted socket (TCP_NODELAY, keepalive).
+    fn accept(&mut self, listener: RawFd) -> Result<(RawFd, Peer), AcceptFault>;
+
+    /// Registers a descriptor, level-triggered.
+    fn add(&mut self, fd: RawFd, token: Token, interest: Interest) -> Result<(), IoFault>;
+
+    /// Changes what a registered descriptor is watched for.
+    fn modify(&mut self, fd: RawFd, token: Token, from: Interest, to: Interest) -> Result<(), IoFault>;
+
+    /// Ends the registration; called before every close.
+    fn remove(&mut self, fd: RawFd, interest: Interest);
+
+    /// Reads into the first slice, then the second; 0 is EOF. At least one slice is not empty.
+    fn read(&mut self, fd: RawFd, into: &mut [IoSliceMut<'_>; 2]) -> Result<usize, IoFault>;
+
+    /// Writes the slices in order, as much as the socket takes; never raises SIGPIPE.
+    fn write(&mut self, fd: RawFd, from: &[IoSlice<'_>]) -> Result<usize, IoFault>;
+
+    /// Sends FIN: nothing more will be written.
+    fn shutdown_write(&mut self, fd: RawFd);
+
+    /// Closes in good order: what was written is still delivered.
+    fn close(&mut self, fd: RawFd);
+
+    /// Cuts: RST to the peer (SO_LINGER 0), what was not yet delivered is thrown away.
+    fn abort(&mut self, fd: RawFd);
+}
+
+/// The kernel's form of [`Io`]: every method is the call of `sys/` that it is named after, and every
+/// errno gets its name here.
+pub struct OsIo {
+    poller: Poller,
+    start: Instant,
+    unix_peers: u64,
+    catches_signals: bool,
+}
+
+impl OsIo {
+    /// A poller of its own, and a clock that begins now.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM: there is no poller to be had.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { poller: Poller::new()?, start: Instant::now(), unix_peers: 0, catches_signals: false })
+    }
+
+    /// From now on SIGINT and SIGTERM end `wait` and come out of `signal`; a second one ends the process with
+    /// 128 + its number. SIGPIPE is ignored. For one loop of a process: signals belong to all of it.
+    ///
+    /// # Errors
+    /// What sigaction(2) says.
+    pub fn catch_signals(&mut self) -> io::Result<()> {
+        signal::catch(self.poller.bell())?;
+        self.catches_signals = true;
+        Ok(())
+    }
+}
+
+impl Io for OsIo {
+    fn now(&mut self) -> Millis {
+        Millis::default() + self.start.elapsed()
+    }
+
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) {
+        self.poller.wait(events, timeout).expect("a wait fails only by a bug of ours");
+    }
+
+    fn waker(&self) -> Waker {
+        let bell = self.poller.bell();
+        Waker::new(move || Poller::ring(bell.as_fd()))
+    }
+
+    fn signal(&mut self) -> Option<Signal> {
+        if self.catches_signals { signal::take() } else { None }
+    }
+
+    fn accept(&mut self, listener: RawFd) -> Result<(RawFd, Peer), AcceptFault> {
+        let (accepted, address) = socket::accept(listener)?;
+        let peer = address.map_or_else(
+            || {
+                self.unix_peers += 1;
+                Peer::unix(self.unix_peers)
+            },
+            Peer::from,
+        );
+        Ok((accepted.into_raw_fd(), peer))
+    }
+
+    fn add(&mut self, fd: RawFd, token: Token, interest: Interest) -> Result<(), IoFault> {
+        Ok(self.poller.add(fd, token, interest)?)
+    }
+
+    fn modify(&mut self, fd: RawFd, token: Token, from: Interest, to: Interest) -> Result<(), IoFault> {
+        Ok(self.poller.modify(fd, token, from, to)?)
+    }
+
+    fn remove(&mut self, fd: RawFd, interest: Interest) {
+        self.poller.remove(fd, interest);
+    }
+
+    fn read(&mut self, fd: RawFd, into: &mut [IoSliceMut<'_>; 2]) -> Result<usize, IoFault> {
+        Ok(socket::read(fd, into)?)
+    }
+
+    fn write(&mut self, fd: RawFd, from: &[IoSlice<'_>]) -> Result<usize, IoFault> {
+        Ok(socket::write(fd, from)?)
+    }
+
+    fn shutdown_write(&mut self, fd: RawFd) {
+        socket::shutdown_write(fd);
+    }
+
+    fn close(&mut self, fd: RawFd) {
+        socket::close(fd);
+    }
+
+    fn abort(&mut self, fd: RawFd) {
+        socket::abort(fd);
+    }
+}
+
+impl From<Errno> for IoFault {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::EAGAIN => Self::WouldBlock,
+            // The peer sent RST, or we wrote after it did.
+            Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED | Errno::ENOTCONN => Self::Reset,
+            // Keepalive or retransmission gave up, by itself or because a router said why.
+            Errno::ETIMEDOUT
+            | Errno::EHOSTUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::ENETUNREACH
+            | Errno::ENETDOWN
+            | Errno::ENETRESET => Self::Reset,
+            // ENOSPC: epoll's max_user_watches, which bounds the kernel memory of registrations.
+            Errno::ENOBUFS | Errno::ENOMEM | Errno::ENOSPC => Self::NoMemory,
+            other => Self::Other(other as i32),
+        }
+    }
+}
+
+impl From<Errno> for AcceptFault {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::EAGAIN => Self::WouldBlock,
+            Errno::ECONNABORTED | Errno::EPROTO => Self::Aborted,
+            // A firewall's rule forbids this connection.
+            Errno::EPERM => Self::Aborted,
+            // Linux passes on what has already happened to the connection; accept(2) says to ask again.
+            Errno::ENETDOWN
+            | Errno::ENOPROTOOPT
+            | Errno::EHOSTDOWN
+            | Errno::EHOSTUNREACH
+            | Errno::EOPNOTSUPP
+            | Errno::ENETUNREACH => Self::Aborted,
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Errno::ENONET => Self::Aborted,
+            Errno::EMFILE | Errno::ENFILE => Self::NoDescriptors,
+            Errno::ENOBUFS | Errno::ENOMEM => Self::NoMemory,
+            other => Self::Other(other as i32),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn the_clock_begins_at_zero_and_never_goes_back() {
+        let mut io = OsIo::new().unwrap();
+        let first = io.now();
+        assert!(first < Millis(60_000));
+        io.wait(&mut Vec::new(), Some(Duration::from_millis(3)));
+        assert!(io.now() >= first + Duration::from_millis(3));
+    }
+
+    #[test]
+    fn a_waker_ends_a_wait_from_any_thread_and_outlives_the_loop() {
+        let mut io = OsIo::new().unwrap();
+        let waker = io.waker();
+        let again = waker.clone();
+        std::thread::spawn(move || again.wake());
+        io.wait(&mut Vec::new(), None);
+        drop(io);
+        waker.wake();
+    }
+
+    #[test]
+    fn peers_have_an_address_or_a_number() {
+        let mut io = OsIo::new().unwrap();
+        let tcp = socket::listen_tcp("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let theirs = TcpStream::connect(socket::local_addr(&tcp).unwrap()).unwrap();
+        io.add(tcp.as_raw_fd(), Token(1), Interest::READ).unwrap();
+        io.wait(&mut Vec::new(), None);
+        let (fd, peer) = io.accept(tcp.as_raw_fd()).unwrap();
+        assert_eq!(peer, theirs.local_addr().unwrap().into());
+        io.close(fd);
+        assert_eq!(io.accept(tcp.as_raw_fd()), Err(AcceptFault::WouldBlock));
+
+        let path = std::env::temp_dir().join(format!("rawline-{}-peers", std::process::id()));
+        let unix = socket::listen_unix(&path, 16).unwrap();
+        for number in 1..=2 {
+            let _theirs = UnixStream::connect(&path).unwrap();
+            let (fd, peer) = io.accept(unix.as_raw_fd()).unwrap();
+            assert_eq!(peer, Peer::unix(number));
+            io.close(fd);
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_signal_is_only_told_to_the_loop_that_catches_signals() {
+        assert_eq!(OsIo::new().unwrap().signal(), None);
+    }
+}

@@ -1,0 +1,18 @@
+//! Everything that knows bytes and time: the poller, sockets, rings, framing, dispatch, output, timers.
+//!
+//! Never knows what a method means. [`event_loop`] is the place to begin: a turn is a list of steps, and each step
+//! leads to the file that does it.
+
+pub mod codec;
+pub mod connection;
+pub mod dispatch;
+pub mod event_loop;
+pub mod hub;
+pub mod io;
+pub mod mailbox;
+pub mod outbox;
+pub mod ring;
+pub mod server;
+pub mod slab;
+mod sys;
+pub mod timer;

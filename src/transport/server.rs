@@ -1,0 +1,140 @@
+//! The front door for those who build their own server: listeners, a handle, run.
+//!
+//! Owns the real kernel's side until `run` hands it to the event loop. Everything here happens once, at start.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::api::{RouteError, Service};
+use crate::limits::Limits;
+use crate::transport::event_loop::EventLoop;
+use crate::transport::io::{Io, IoFault, OsIo};
+use crate::transport::mailbox::{Handle, Mailbox};
+use crate::transport::sys;
+
+/// A server that is being put together.
+///
+/// ```no_run
+/// # use rawline::{Limits, Server, Service, Route};
+/// # struct Nothing;
+/// # impl Service for Nothing { const ROUTES: &'static [Route<Self>] = &[]; }
+/// let mut server = Server::new(Limits::default())?;
+/// println!("listening on {}", server.listen("127.0.0.1:0")?);
+/// server.run(Nothing)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Server {
+    io: OsIo,
+    mailbox: Arc<Mailbox>,
+    listeners: Vec<OwnedFd>,
+    limits: Limits,
+    backlog: i32,
+}
+
+impl Server {
+    /// A server without listeners.
+    ///
+    /// # Errors
+    /// When the system gives no poller.
+    pub fn new(limits: Limits) -> io::Result<Self> {
+        let io = OsIo::new()?;
+        let mailbox = Mailbox::new(io.waker());
+        Ok(Self { io, mailbox, listeners: Vec::new(), limits, backlog: sys::kernel_limits::max_backlog() })
+    }
+
+    /// Sets how many connections may wait to be accepted; the default is as many as the kernel allows.
+    pub fn set_backlog(&mut self, backlog: i32) {
+        self.backlog = backlog;
+    }
+
+    /// Listens on the first of these addresses that can be bound, and says which it was; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// Of name resolution, socket(2), bind(2) or listen(2).
+    pub fn listen(&mut self, address: impl ToSocketAddrs) -> io::Result<SocketAddr> {
+        let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+        for address in address.to_socket_addrs()? {
+            match sys::socket::listen_tcp(address, self.backlog) {
+                Ok(listener) => {
+                    let bound = sys::socket::local_addr(&listener)?;
+                    self.listeners.push(listener);
+                    return Ok(bound);
+                }
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// Listens on a Unix-domain socket: mode 0600, a stale file is replaced, a live one is an error.
+    ///
+    /// # Errors
+    /// Of socket(2), bind(2) or listen(2); `AddrInUse` when somebody accepts there.
+    pub fn listen_unix(&mut self, path: &Path) -> io::Result<()> {
+        self.listeners.push(sys::socket::listen_unix(path, self.backlog)?);
+        Ok(())
+    }
+
+    /// Lets SIGINT and SIGTERM stop this server in good order; a second one ends the process at once.
+    ///
+    /// # Errors
+    /// Of sigaction(2).
+    pub fn catch_signals(&mut self) -> io::Result<()> {
+        self.io.catch_signals()
+    }
+
+    /// Asks the server for things from any thread, now or while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.mailbox))
+    }
+
+    /// Serves until somebody stops it, and gives the service back.
+    ///
+    /// # Errors
+    /// At start only: an unsound table of routes, or a listener that cannot be watched.
+    pub fn run<S: Service>(self, service: S) -> Result<S, StartError> {
+        let mut event_loop = EventLoop::with_mailbox(self.io, service, self.limits, self.mailbox)?;
+        for listener in self.listeners {
+            event_loop.listen(listener.into_raw_fd()).map_err(StartError::Listener)?;
+        }
+        Ok(event_loop.run())
+    }
+}
+
+/// Raises the limit of open files (RLIMIT_NOFILE) to the hard limit; the limit now in force.
+///
+/// # Errors
+/// Of getrlimit(2) or setrlimit(2).
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    sys::kernel_limits::raise_descriptor_limit()
+}
+
+/// Why a server could not begin.
+#[derive(Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The service's table is not sound.
+    Routes(RouteError),
+    /// The poller refused a listener.
+    Listener(IoFault),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Routes(error) => error.fmt(f),
+            Self::Listener(fault) => write!(f, "the kernel will not watch the listener: {fault:?}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<RouteError> for StartError {
+    fn from(error: RouteError) -> Self {
+        Self::Routes(error)
+    }
+}

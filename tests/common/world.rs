@@ -1,0 +1,315 @@
+//! A kernel made of queues: the whole server runs on it without a socket.
+//!
+//! `World` implements `Io`. A test connects clients, lets them send, turns the loop and looks at what each client
+//! was sent. How unkind the kernel is, is set by `Kernel`: how many bytes a read or write moves, and how often a
+//! call that readiness had promised finds nothing after all.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rawline::api::Peer;
+use rawline::transport::io::{AcceptFault, Event, Interest, Io, IoFault, Millis, Signal, Token, Waker};
+
+/// The listener's descriptor; clients come after it.
+pub const LISTENER: RawFd = 3;
+
+/// How the kernel treats its callers.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    /// Most bytes in one read.
+    pub read_at_most: usize,
+    /// Most bytes in one write.
+    pub write_at_most: usize,
+    /// Every so many reads and writes, one gives EAGAIN although readiness was reported. 0: never.
+    pub again_every: usize,
+}
+
+impl Kernel {
+    /// One that does all that it is asked.
+    pub const KIND: Self = Self { read_at_most: usize::MAX, write_at_most: usize::MAX, again_every: 0 };
+}
+
+#[derive(Default)]
+struct Socket {
+    inbox: VecDeque<u8>,
+    sent: Vec<u8>,
+    fin: bool,
+    rst: bool,
+    /// Bytes that the peer's window takes; `None` is no limit.
+    window: Option<usize>,
+    watched: Option<(Token, Interest)>,
+    end: Option<End>,
+}
+
+/// How the server ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// FIN was sent, and then the descriptor closed.
+    Closed,
+    /// RST.
+    Aborted,
+    /// FIN was sent; the descriptor is still open.
+    HalfClosed,
+}
+
+struct State {
+    kernel: Kernel,
+    now: u64,
+    calls: usize,
+    waiting: VecDeque<RawFd>,
+    sockets: BTreeMap<RawFd, Socket>,
+    listening: Option<(Token, Interest)>,
+    signal: Option<Signal>,
+    next_fd: RawFd,
+    /// Every call that a strace would show, by name.
+    ledger: BTreeMap<&'static str, usize>,
+}
+
+/// The kernel, shared between the loop and the test.
+#[derive(Clone)]
+pub struct World(Rc<RefCell<State>>);
+
+impl World {
+    pub fn new(kernel: Kernel) -> Self {
+        Self(Rc::new(RefCell::new(State {
+            kernel,
+            now: 0,
+            calls: 0,
+            waiting: VecDeque::new(),
+            sockets: BTreeMap::new(),
+            listening: None,
+            signal: None,
+            next_fd: LISTENER + 1,
+            ledger: BTreeMap::new(),
+        })))
+    }
+
+    /// A client connects; its port is 40000 + its descriptor.
+    pub fn connect(&self) -> RawFd {
+        let mut state = self.0.borrow_mut();
+        let fd = state.next_fd;
+        state.next_fd += 1;
+        state.sockets.insert(fd, Socket::default());
+        state.waiting.push_back(fd);
+        fd
+    }
+
+    pub fn send(&self, fd: RawFd, bytes: impl AsRef<[u8]>) {
+        self.socket(fd, |socket| socket.inbox.extend(bytes.as_ref()));
+    }
+
+    pub fn fin(&self, fd: RawFd) {
+        self.socket(fd, |socket| socket.fin = true);
+    }
+
+    pub fn rst(&self, fd: RawFd) {
+        self.socket(fd, |socket| socket.rst = true);
+    }
+
+    /// The peer reads no more than this from here on.
+    pub fn set_window(&self, fd: RawFd, window: Option<usize>) {
+        self.socket(fd, |socket| socket.window = window);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.0.borrow_mut().signal = Some(signal);
+    }
+
+    pub fn pass(&self, time: Duration) {
+        self.0.borrow_mut().now += time.as_millis() as u64;
+    }
+
+    /// What the client was sent since the last call.
+    pub fn take(&self, fd: RawFd) -> String {
+        let sent = self.socket(fd, |socket| std::mem::take(&mut socket.sent));
+        String::from_utf8(sent).expect("what clients get is UTF-8")
+    }
+
+    pub fn end(&self, fd: RawFd) -> Option<End> {
+        self.socket(fd, |socket| socket.end)
+    }
+
+    /// How often a call was made.
+    pub fn calls(&self, name: &str) -> usize {
+        self.0.borrow().ledger.get(name).copied().unwrap_or(0)
+    }
+
+    /// Whether anything is left to do for a loop that is not in debt: no unread input, no unaccepted client.
+    pub fn is_quiet(&self) -> bool {
+        let state = self.0.borrow();
+        state.waiting.is_empty() && state.events().is_empty()
+    }
+
+    fn socket<R>(&self, fd: RawFd, with: impl FnOnce(&mut Socket) -> R) -> R {
+        with(self.0.borrow_mut().sockets.get_mut(&fd).expect("this client has connected"))
+    }
+}
+
+impl State {
+    fn events(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        if let Some((token, Interest { read: true, .. })) = self.listening
+            && !self.waiting.is_empty()
+        {
+            events.push(Event { token, readable: true, writable: false, hangup: false });
+        }
+        for socket in self.sockets.values() {
+            let Some((token, interest)) = socket.watched else { continue };
+            let readable = interest.read && (!socket.inbox.is_empty() || socket.fin || socket.rst);
+            let writable = interest.write && (socket.rst || socket.window != Some(0));
+            if readable || writable || socket.rst {
+                events.push(Event { token, readable, writable, hangup: socket.rst });
+            }
+        }
+        events
+    }
+
+    fn count(&mut self, name: &'static str) {
+        *self.ledger.entry(name).or_default() += 1;
+    }
+
+    fn again(&mut self) -> bool {
+        self.calls += 1;
+        self.kernel.again_every > 0 && self.calls.is_multiple_of(self.kernel.again_every)
+    }
+}
+
+impl Io for World {
+    fn now(&mut self) -> Millis {
+        Millis(self.0.borrow().now)
+    }
+
+    /// Never waits: time passes only when the test says so.
+    fn wait(&mut self, events: &mut Vec<Event>, _: Option<Duration>) {
+        let mut state = self.0.borrow_mut();
+        state.count("wait");
+        events.clear();
+        events.extend(state.events());
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::new(|| {})
+    }
+
+    fn signal(&mut self) -> Option<Signal> {
+        self.0.borrow_mut().signal.take()
+    }
+
+    fn accept(&mut self, listener: RawFd) -> Result<(RawFd, Peer), AcceptFault> {
+        assert_eq!(listener, LISTENER);
+        let mut state = self.0.borrow_mut();
+        state.count("accept");
+        let fd = state.waiting.pop_front().ok_or(AcceptFault::WouldBlock)?;
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 40_000 + fd as u16));
+        Ok((fd, address.into()))
+    }
+
+    fn add(&mut self, fd: RawFd, token: Token, interest: Interest) -> Result<(), IoFault> {
+        let mut state = self.0.borrow_mut();
+        state.count("add");
+        if fd == LISTENER {
+            state.listening = Some((token, interest));
+        } else {
+            state.sockets.get_mut(&fd).unwrap().watched = Some((token, interest));
+        }
+        Ok(())
+    }
+
+    fn modify(&mut self, fd: RawFd, token: Token, from: Interest, to: Interest) -> Result<(), IoFault> {
+        let mut state = self.0.borrow_mut();
+        state.count("modify");
+        let watched = if fd == LISTENER {
+            &mut state.listening
+        } else {
+            &mut state.sockets.get_mut(&fd).unwrap().watched
+        };
+        assert_eq!(*watched, Some((token, from)), "the loop knows what is watched");
+        *watched = Some((token, to));
+        Ok(())
+    }
+
+    fn remove(&mut self, fd: RawFd, interest: Interest) {
+        let mut state = self.0.borrow_mut();
+        let watched = if fd == LISTENER {
+            state.listening.take()
+        } else {
+            state.sockets.get_mut(&fd).unwrap().watched.take()
+        };
+        assert_eq!(watched.map(|(_, interest)| interest), Some(interest), "removed once, as it is watched");
+    }
+
+    fn read(&mut self, fd: RawFd, into: &mut [IoSliceMut<'_>; 2]) -> Result<usize, IoFault> {
+        let mut state = self.0.borrow_mut();
+        state.count("read");
+        if state.again() {
+            return Err(IoFault::WouldBlock);
+        }
+        let most = state.kernel.read_at_most;
+        let socket = state.sockets.get_mut(&fd).unwrap();
+        assert!(!matches!(socket.end, Some(End::Closed | End::Aborted)), "a closed descriptor is not read");
+        if socket.rst {
+            return Err(IoFault::Reset);
+        }
+        let (mut room, mut n) = (most, 0);
+        for part in into.iter_mut() {
+            let take = part.len().min(socket.inbox.len()).min(room);
+            for (to, from) in part.iter_mut().zip(socket.inbox.drain(..take)) {
+                *to = from;
+            }
+            (room, n) = (room - take, n + take);
+        }
+        if n == 0 && !socket.fin { Err(IoFault::WouldBlock) } else { Ok(n) }
+    }
+
+    fn write(&mut self, fd: RawFd, from: &[IoSlice<'_>]) -> Result<usize, IoFault> {
+        let mut state = self.0.borrow_mut();
+        state.count("write");
+        if state.again() {
+            return Err(IoFault::WouldBlock);
+        }
+        let most = state.kernel.write_at_most;
+        let socket = state.sockets.get_mut(&fd).unwrap();
+        assert!(socket.end.is_none(), "nothing is written behind FIN");
+        if socket.rst {
+            return Err(IoFault::Reset);
+        }
+        let room = most.min(socket.window.unwrap_or(usize::MAX));
+        if room == 0 {
+            return Err(IoFault::WouldBlock);
+        }
+        let before = socket.sent.len();
+        socket.sent.extend(from.iter().flat_map(|slice| slice.iter()).take(room));
+        let n = socket.sent.len() - before;
+        assert!(n > 0, "nobody writes nothing");
+        if let Some(window) = &mut socket.window {
+            *window -= n;
+        }
+        Ok(n)
+    }
+
+    fn shutdown_write(&mut self, fd: RawFd) {
+        self.socket(fd, |socket| socket.end = Some(End::HalfClosed));
+    }
+
+    fn close(&mut self, fd: RawFd) {
+        if fd == LISTENER {
+            return;
+        }
+        self.socket(fd, |socket| {
+            assert!(socket.watched.is_none(), "removed before it is closed");
+            assert!(!matches!(socket.end, Some(End::Closed | End::Aborted)), "closed once");
+            socket.end = Some(End::Closed);
+        });
+    }
+
+    fn abort(&mut self, fd: RawFd) {
+        self.socket(fd, |socket| {
+            assert!(!matches!(socket.end, Some(End::Closed | End::Aborted)), "closed once");
+            socket.end = Some(End::Aborted);
+        });
+    }
+}

@@ -1,0 +1,383 @@
+//! The whole server on a kernel made of queues: what clients get does not depend on how the kernel cuts bytes.
+
+#[path = "common/world.rs"]
+mod world;
+
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use rawline::Limits;
+use rawline::service::chat::{Chat, Rules};
+use rawline::transport::event_loop::EventLoop;
+use rawline::transport::io::Signal;
+use world::{End, Kernel, LISTENER, World};
+
+/// A server on a world.
+struct Bench {
+    world: World,
+    event_loop: EventLoop<World, Chat>,
+}
+
+impl Bench {
+    fn new(kernel: Kernel, limits: Limits) -> Self {
+        Self::with_rules(kernel, limits, Rules::default())
+    }
+
+    fn with_rules(kernel: Kernel, limits: Limits, rules: Rules) -> Self {
+        let world = World::new(kernel);
+        let mut event_loop = EventLoop::new(world.clone(), Chat::new(rules), limits).unwrap();
+        event_loop.listen(LISTENER).unwrap();
+        Self { world, event_loop }
+    }
+
+    /// Turns until nothing happens any more; says whether the loop goes on.
+    fn settle(&mut self) -> bool {
+        let mut idle = 0;
+        for _ in 0..200_000 {
+            let before = self.world.calls("read") + self.world.calls("write") + self.world.calls("accept");
+            if !self.event_loop.turn() {
+                return false;
+            }
+            let after = self.world.calls("read") + self.world.calls("write") + self.world.calls("accept");
+            idle = if before == after && self.world.is_quiet() { idle + 1 } else { 0 };
+            if idle == 3 {
+                return true;
+            }
+        }
+        panic!("the server does not come to rest");
+    }
+
+    fn connect(&mut self) -> RawFd {
+        let fd = self.world.connect();
+        self.settle();
+        fd
+    }
+
+    /// Sends and returns what came back.
+    fn ask(&mut self, fd: RawFd, text: &str) -> String {
+        self.world.send(fd, text);
+        self.settle();
+        self.world.take(fd)
+    }
+}
+
+const UNKIND: [Kernel; 5] = [
+    Kernel::KIND,
+    Kernel { read_at_most: 1, ..Kernel::KIND },
+    Kernel { write_at_most: 1, ..Kernel::KIND },
+    Kernel { again_every: 2, ..Kernel::KIND },
+    Kernel { read_at_most: 3, write_at_most: 2, again_every: 3 },
+];
+
+#[test]
+fn a_session_reads_the_same_on_every_kernel() {
+    let mut transcripts = Vec::new();
+    for kernel in UNKIND {
+        let mut bench = Bench::new(kernel, Limits::default());
+        let (bare, lines) = (bench.connect(), bench.connect());
+        let mut transcript = Vec::new();
+        let mut say = |bench: &mut Bench, who, text: &str| {
+            bench.world.send(who, text);
+            bench.settle();
+            transcript.push((bench.world.take(bare), bench.world.take(lines)));
+        };
+        say(&mut bench, bare, r#"{"method":"join_chat","params":{"username":"Älice"}}{"method":"ping"}"#);
+        say(
+            &mut bench,
+            lines,
+            "{\"jsonrpc\":\"2.0\",\"method\":\"join_chat\",\"params\":[\"Bob\"],\"id\":1}\r\n",
+        );
+        say(&mut bench, bare, r#"{"method":"send_message","params":{"message":"h\u00e9llo {\"} 😀"}}"#);
+        say(&mut bench, lines, "{\"jsonrpc\":\"2.0\",\"method\":\"send_message\",\"params\":[\"ünder\"]}\n");
+        say(&mut bench, bare, r#"nonsense"#);
+        say(&mut bench, bare, r#"{"method":"get_users","params":{"format":"simple"}}"#);
+        say(&mut bench, lines, "[{\"jsonrpc\":\"2.0\",\"method\":\"ping\",\"id\":2},1]\n");
+        say(&mut bench, lines, "{\"jsonrpc\":\"2.0\",\"method\":\"leave_chat\",\"id\":null}\n");
+        bench.world.rst(bare);
+        say(&mut bench, lines, "");
+        assert_eq!(bench.world.end(bare), Some(End::Closed));
+        transcripts.push(transcript);
+    }
+    let system = |text: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"system","params":{{"message":"{text}","username":"SYSTEM"}}}}"#
+        )
+    };
+    let expected: Vec<(String, String)> = vec![
+        (
+            concat!(
+                r#"{"status":"success","message":"Joined chat as \u00c4lice","users":["\u00c4lice"]}"#,
+                r#"{"type":"system","message":"Welcome to the chat, \u00c4lice!","username":"SYSTEM"}"#,
+                r#"{"status":"success","message":"pong"}"#
+            )
+            .into(),
+            r#"{"type":"system","message":"\u00c4lice has joined the chat!","username":"SYSTEM"}"#.into(),
+        ),
+        (
+            r#"{"type":"system","message":"Bob has joined the chat!","username":"SYSTEM"}"#.into(),
+            String::new(), // compared below: how it is escaped depends on when its LF came
+        ),
+        (
+            r#"{"status":"success","message":"Message sent successfully"}"#.into(),
+            "{\"jsonrpc\":\"2.0\",\"method\":\"chat\",\"params\":{\"message\":\"héllo {\\\"} 😀\",\"username\":\"Älice\"}}\n".into(),
+        ),
+        (r#"{"type":"chat","message":"\u00fcnder","username":"Bob"}"#.into(), String::new()),
+        (r#"{"error":"Only JSON RPC messages are supported","code":-32600}"#.into(), String::new()),
+        (r#"{"status":"success","users":["\u00c4lice","Bob"],"count":2}"#.into(), String::new()),
+        (
+            String::new(),
+            concat!(
+                r#"[{"jsonrpc":"2.0","result":{"status":"success","message":"pong"},"id":2},"#,
+                r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request","data":"a request is an object"},"id":null}]"#,
+                "\n"
+            )
+            .into(),
+        ),
+        (
+            r#"{"type":"system","message":"Bob has left the chat!","username":"SYSTEM"}"#.into(),
+            "{\"jsonrpc\":\"2.0\",\"result\":{\"status\":\"success\",\"message\":\"Left chat successfully\"},\"id\":null}\n".into(),
+        ),
+        (String::new(), system("Älice has left the chat!") + "\n"),
+    ];
+    for (kernel, mut transcript) in UNKIND.into_iter().zip(transcripts) {
+        let joined = std::mem::take(&mut transcript[1].1);
+        let unescaped = joined.replace("\\u00c4", "Ä");
+        let answer = r#"{"jsonrpc":"2.0","result":{"status":"success","message":"Joined chat as Bob","users":["Älice","Bob"]},"id":1}"#;
+        let welcome = system("Welcome to the chat, Bob!");
+        assert!(
+            [format!("{answer}\n{welcome}\n"), format!("{answer}{welcome}\n")].contains(&unescaped),
+            "{kernel:?}: {joined}"
+        );
+        assert_eq!(transcript, expected, "{kernel:?}");
+    }
+}
+
+#[test]
+fn lock_step_costs_one_read_and_one_write_and_no_change_of_interest() {
+    let mut bench = Bench::new(Kernel::KIND, Limits::default());
+    let fd = bench.connect();
+    let before = (bench.world.calls("read"), bench.world.calls("write"));
+    for _ in 0..100 {
+        assert_eq!(bench.ask(fd, r#"{"method":"ping"}"#), r#"{"status":"success","message":"pong"}"#);
+    }
+    assert_eq!((bench.world.calls("read") - before.0, bench.world.calls("write") - before.1), (100, 100));
+    assert_eq!((bench.world.calls("add"), bench.world.calls("modify")), (2, 0));
+}
+
+#[test]
+fn a_burst_is_one_write_for_each_receiver_in_the_order_of_the_room() {
+    let mut bench = Bench::new(Kernel::KIND, Limits::default());
+    let clients: Vec<RawFd> = (0..20).map(|_| bench.connect()).collect();
+    let before = bench.world.calls("write");
+    for (n, &fd) in clients[..3].iter().enumerate() {
+        let burst: String =
+            (0..50).map(|k| format!(r#"{{"method":"send_message","params":["{n}-{k}"]}}"#)).collect();
+        bench.world.send(fd, burst);
+    }
+    bench.settle();
+    assert_eq!(bench.world.calls("write") - before, clients.len(), "one write for each");
+    let heard: Vec<Vec<String>> = clients.iter().map(|&fd| chats(&bench.world.take(fd))).collect();
+    assert_eq!(heard[5].len(), 150);
+    for (n, heard_by_one) in heard.iter().enumerate() {
+        let others: Vec<String> =
+            heard[5].iter().filter(|text| !text.starts_with(&format!("{n}-"))).cloned().collect();
+        let expected = if n < 3 { &others } else { &heard[5] };
+        assert_eq!(heard_by_one, expected, "client {n}");
+    }
+}
+
+/// The messages of the chat pushes in a run of objects.
+fn chats(stream: &str) -> Vec<String> {
+    serde_json::Deserializer::from_str(stream)
+        .into_iter::<serde_json::Value>()
+        .map(|object| object.expect("objects, one after another"))
+        .filter(|object| object["type"] == "chat")
+        .map(|object| object["message"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_reader_that_stops_is_cut_above_out_hard_and_nobody_else_notices() {
+    let limits = Limits { out_hard: 20_000, ..Limits::default() };
+    let mut bench = Bench::new(Kernel::KIND, limits);
+    let (talker, good, slow) = (bench.connect(), bench.connect(), bench.connect());
+    bench.ask(slow, r#"{"method":"join_chat","params":["slow"]}"#);
+    bench.world.take(talker);
+    bench.world.take(good);
+    bench.world.set_window(slow, Some(10));
+    let message = format!(r#"{{"method":"send_message","params":["{}"]}}"#, "m".repeat(1000));
+    let mut sent = 0;
+    while bench.world.end(slow).is_none() {
+        bench.ask(talker, &message);
+        sent += 1;
+        assert!(sent < 100, "it is never cut");
+    }
+    assert_eq!(bench.world.end(slow), Some(End::Aborted));
+    assert_eq!(sent, 20, "cut at the first message above the bound, not before");
+    assert!(
+        bench
+            .world
+            .take(good)
+            .ends_with(r#"{"type":"system","message":"slow has left the chat!","username":"SYSTEM"}"#)
+    );
+    assert_eq!(bench.ask(good, r#"{"method":"ping"}"#), r#"{"status":"success","message":"pong"}"#);
+}
+
+#[test]
+fn requests_wait_while_their_answers_are_not_read_and_none_is_lost() {
+    let limits = Limits { out_high: 2_000, out_low: 500, max_read_per_turn: 4_000, ..Limits::default() };
+    let mut bench = Bench::new(Kernel::KIND, limits);
+    let fd = bench.connect();
+    bench.world.set_window(fd, Some(0));
+    for id in 0..2_000 {
+        bench.world.send(fd, format!(r#"{{"method":"ping","id":{id}}}"#));
+    }
+    for _ in 0..50 {
+        bench.event_loop.turn();
+    }
+    assert!(bench.world.take(fd).is_empty());
+    let reads = bench.world.calls("read");
+    for _ in 0..50 {
+        bench.event_loop.turn();
+    }
+    assert_eq!(bench.world.calls("read"), reads, "a paused connection is not read");
+    bench.world.set_window(fd, None);
+    bench.settle();
+    let answers: Vec<u64> = serde_json::Deserializer::from_str(&bench.world.take(fd))
+        .into_iter::<serde_json::Value>()
+        .map(|answer| answer.unwrap()["id"].as_u64().unwrap())
+        .collect();
+    assert_eq!(answers, (0..2_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_turn_full_of_broadcasts_flushes_before_more_is_dispatched() {
+    let limits = Limits { max_fanout_per_turn: 5_000, ..Limits::default() };
+    let mut bench = Bench::new(Kernel::KIND, limits);
+    let (talker, listener) = (bench.connect(), bench.connect());
+    let message = format!(r#"{{"method":"send_message","params":["{}"]}}"#, "m".repeat(900));
+    bench.world.send(talker, message.repeat(60));
+    let mut largest = 0;
+    let mut total = 0;
+    while total < 60 {
+        bench.event_loop.turn();
+        let heard = bench.world.take(listener);
+        largest = largest.max(heard.len());
+        total += chats(&heard).len();
+    }
+    assert!((5_000..7_000).contains(&largest), "{largest} bytes in one turn");
+}
+
+#[test]
+fn a_refusal_is_said_flushed_and_drained_before_the_close() {
+    let mut bench = Bench::new(Kernel::KIND, Limits::default());
+    let (fd, other) = (bench.connect(), bench.connect());
+    assert_eq!(bench.ask(fd, &"[".repeat(100)), r#"{"error":"Parse error","code":-32700}"#);
+    assert_eq!(bench.world.end(fd), Some(End::HalfClosed));
+    assert_eq!(bench.ask(fd, &"[".repeat(5000)), "");
+    bench.world.fin(fd);
+    bench.settle();
+    assert_eq!(bench.world.end(fd), Some(End::Closed));
+
+    let silent = bench.connect();
+    bench.ask(silent, &format!("{{\"a\":\"{}", "x".repeat(70_000)));
+    assert_eq!(bench.world.end(silent), Some(End::HalfClosed));
+    bench.world.pass(Duration::from_millis(2100));
+    bench.settle();
+    assert_eq!(bench.world.end(silent), Some(End::Closed), "after two seconds");
+
+    let flood = bench.connect();
+    bench.ask(flood, "]");
+    bench.world.send(flood, format!("\n{{\"a\":\"{}", "x".repeat(3 << 20)));
+    bench.settle();
+    assert_eq!(bench.world.end(flood), Some(End::Closed), "after drain_max");
+    assert_eq!(bench.ask(other, r#"{"method":"ping"}"#), r#"{"status":"success","message":"pong"}"#);
+}
+
+#[test]
+fn a_signal_answers_what_has_arrived_and_refuses_what_comes_later() {
+    let mut bench = Bench::new(Kernel::KIND, Limits::default());
+    let (first, slow, idle) = (bench.connect(), bench.connect(), bench.connect());
+    bench.world.set_window(slow, Some(5));
+    bench.ask(slow, r#"{"method":"ping"}"#);
+    bench.world.signal(Signal::Terminate);
+    bench.world.send(first, r#"{"method":"ping"}"#);
+    for _ in 0..3 {
+        assert!(bench.event_loop.turn(), "an outbox is not empty");
+    }
+    assert_eq!(bench.world.take(first), r#"{"status":"success","message":"pong"}"#);
+    bench.world.send(first, r#"{"method":"ping","id":5}"#);
+    bench.event_loop.turn();
+    assert_eq!(bench.world.take(first), r#"{"error":"Shutting down","code":-32004,"id":5}"#);
+    bench.world.set_window(slow, None);
+    assert!(!bench.settle(), "it has nothing more to do");
+    assert_eq!(bench.world.end(idle), Some(End::Closed));
+    assert_eq!(bench.world.take(idle), "", "nobody is told that others leave");
+}
+
+#[test]
+fn a_stop_ends_after_the_grace_although_somebody_does_not_read() {
+    let limits = Limits { shutdown_grace: Duration::from_secs(3), ..Limits::default() };
+    let mut bench = Bench::new(Kernel::KIND, limits);
+    let fd = bench.connect();
+    bench.world.set_window(fd, Some(5));
+    bench.ask(fd, r#"{"method":"ping"}"#);
+    bench.world.signal(Signal::Interrupt);
+    for _ in 0..29 {
+        assert!(bench.event_loop.turn(), "the grace has not passed");
+        bench.world.pass(Duration::from_millis(100));
+    }
+    bench.world.pass(Duration::from_millis(100));
+    assert!(!bench.event_loop.turn());
+    assert_eq!(bench.world.end(fd), Some(End::Closed));
+}
+
+#[test]
+fn a_client_above_max_connections_is_told_so() {
+    let mut bench = Bench::new(Kernel::KIND, Limits { max_connections: 2, ..Limits::default() });
+    let (first, _second, third) = (bench.connect(), bench.connect(), bench.connect());
+    assert_eq!(bench.world.take(third), r#"{"error":"Too many connections","code":-32000}"#);
+    assert_eq!(bench.world.end(third), Some(End::Closed));
+    bench.world.fin(first);
+    bench.settle();
+    let fourth = bench.connect();
+    assert_eq!(bench.ask(fourth, r#"{"method":"ping"}"#), r#"{"status":"success","message":"pong"}"#);
+}
+
+#[test]
+fn a_batch_is_answered_whole_before_its_own_pushes() {
+    let mut bench = Bench::new(Kernel::KIND, Limits::default());
+    let fd = bench.connect();
+    let batch = concat!(
+        r#"[{"jsonrpc":"2.0","method":"join_chat","params":["A"],"id":1},"#,
+        r#"{"jsonrpc":"2.0","method":"ping"},{"jsonrpc":"2.0","method":"ping","id":2}]"#
+    );
+    assert_eq!(
+        bench.ask(fd, batch),
+        concat!(
+            r#"[{"jsonrpc":"2.0","result":{"status":"success","message":"Joined chat as A","users":["A"]},"id":1},"#,
+            r#"{"jsonrpc":"2.0","result":{"status":"success","message":"pong"},"id":2}]"#,
+            r#"{"jsonrpc":"2.0","method":"system","params":{"message":"Welcome to the chat, A!","username":"SYSTEM"}}"#
+        )
+    );
+    assert_eq!(bench.ask(fd, r#"[{"jsonrpc":"2.0","method":"ping"}]"#), "", "notifications alone: no answer");
+}
+
+#[test]
+fn with_require_join_only_the_joined_speak_and_hear() {
+    let rules = Rules { require_join: true, ..Rules::default() };
+    let mut bench = Bench::with_rules(Kernel::KIND, Limits::default(), rules);
+    let (a, b) = (bench.connect(), bench.connect());
+    assert_eq!(
+        bench.ask(a, r#"{"method":"send_message","params":["x"]}"#),
+        r#"{"status":"error","message":"Join the chat first"}"#
+    );
+    bench.ask(a, r#"{"method":"join_chat","params":["A"]}"#);
+    assert_eq!(bench.world.take(b), "");
+    bench.ask(b, r#"{"method":"join_chat","params":["B"]}"#);
+    bench.world.take(a);
+    bench.ask(b, r#"{"method":"leave_chat"}"#);
+    bench.world.take(a);
+    bench.ask(a, r#"{"method":"send_message","params":["x"]}"#);
+    assert_eq!(bench.world.take(b), "");
+}
