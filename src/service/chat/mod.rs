@@ -1,7 +1,7 @@
 //! The chat: one room for all who speak, whatever they speak.
 //!
 //! Owns the room, the rules and their texts: joining, speaking and leaving are decided here, once. How that looks as
-//! a JSON-RPC method is in [`rpc`], as a line with its commands in [`line`]. Knows no socket and no encoding.
+//! a JSON-RPC method is in `rpc.rs`, as a line with its commands in `line.rs`. Knows no socket and no encoding.
 
 mod line;
 mod rpc;
