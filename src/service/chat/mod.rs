@@ -5,6 +5,8 @@
 
 mod line;
 mod rpc;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 
@@ -99,7 +101,9 @@ impl Chat {
             system(fx, conn, format_args!("{old} has left the chat!"));
         }
         self.room.join(conn, peer, &name);
-        fx.subscribe(conn);
+        if self.rules.require_join {
+            fx.subscribe(conn);
+        }
         system(fx, conn, format_args!("{name} has joined the chat!"));
         Ok((name, true))
     }
