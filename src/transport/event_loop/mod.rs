@@ -289,6 +289,8 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             }
             if conn.paused && conn.outbox.unsent_answers() <= self.hub.limits.out_low {
                 conn.paused = false;
+                // Nobody has watched its socket. If this is the end, it is asked now for what it holds.
+                conn.readable |= self.stopping.is_some();
                 self.enqueue(id);
             }
             self.move_on(id);
