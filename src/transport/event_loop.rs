@@ -67,8 +67,9 @@ struct Listener {
 /// The first signal has come.
 struct Stopping {
     deadline: Millis,
-    /// What had arrived by then is still answered: the turn of the signal, and one more sweep.
-    sweeps: u8,
+    /// What had arrived by then is still answered: so many more waits that do not sleep report everyone whose
+    /// socket held something.
+    sweeps: usize,
 }
 
 impl<I: Io, S: Service> EventLoop<I, S> {
@@ -338,11 +339,11 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             input.ring.consume(input.ring.len());
             self.inputs.push(input);
         }
+        self.see_whether_late(id);
     }
 
     /// Dispatches what the ring holds.
     fn dispatch(&mut self, id: ConnId, input: &mut Input, requests: &mut usize) -> Served {
-        let refuse_all = self.is_refusing();
         loop {
             let full = self.hub.is_full();
             let Some(conn) = self.hub.conns.get_mut(id) else { return Served::Stopped };
@@ -360,8 +361,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 return Served::Budget;
             }
             *requests -= 1;
+            let late = conn.late;
             if conn.job.is_some() {
-                let outcome = self.dispatcher.resume(&mut self.hub, id, refuse_all);
+                let outcome = self.dispatcher.resume(&mut self.hub, id, late);
                 self.settle(id, outcome);
                 continue;
             }
@@ -382,7 +384,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 Step::Text(length) => {
                     let bytes = input.ring.front(length, &mut self.scratch);
                     let text = std::str::from_utf8(bytes).expect("the scanner accepts UTF-8 only");
-                    let outcome = self.dispatcher.text(&mut self.hub, id, text, refuse_all);
+                    let outcome = self.dispatcher.text(&mut self.hub, id, text, late);
                     input.ring.consume(length);
                     self.settle(id, outcome);
                 }
@@ -580,6 +582,8 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             }
             if conn.paused && conn.outbox.unsent_answers() <= self.hub.limits.out_low {
                 conn.paused = false;
+                // Nobody has watched its socket. If this is the end, it is asked now for what it holds.
+                conn.readable |= self.stopping.is_some();
                 self.enqueue(id);
             }
             let Some(conn) = self.hub.conns.get_mut(id) else { continue };
@@ -600,7 +604,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     // --- stop ---
 
     fn begin_stop(&mut self) {
-        self.stopping = Some(Stopping { deadline: self.now + self.hub.limits.shutdown_grace, sweeps: 2 });
+        let waits = self.hub.conns.len().div_ceil(EVENTS_PER_WAIT).max(1);
+        let deadline = self.now + self.hub.limits.shutdown_grace;
+        // One is counted at the end of this turn.
+        self.stopping = Some(Stopping { deadline, sweeps: 1 + waits });
         for listener in self.listeners.drain(..) {
             let interest = if listener.rest.is_some() { Interest::NONE } else { Interest::READ };
             self.io.remove(listener.fd, interest);
@@ -608,20 +615,30 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         }
     }
 
-    /// Whether requests are answered -32004 by now.
-    fn is_refusing(&self) -> bool {
-        matches!(self.stopping, Some(Stopping { sweeps: 0, .. }))
+    /// Once everybody who had something to say when the stop was asked for is known, what a connection says
+    /// after all of that was served is too late.
+    fn see_whether_late(&mut self, id: ConnId) {
+        if matches!(self.stopping, Some(Stopping { sweeps: 0, .. }))
+            && let Some(conn) = self.hub.conns.get_mut(id)
+        {
+            conn.late |= conn.is_caught_up();
+        }
     }
 
     fn is_finished(&mut self) -> bool {
-        let Some(stopping) = &mut self.stopping else { return false };
-        stopping.sweeps = stopping.sweeps.saturating_sub(1);
-        let swept = stopping.sweeps == 0;
-        let late = self.now >= stopping.deadline;
-        let busy = !self.runnable.is_empty()
+        let Some(Stopping { deadline, sweeps }) = &mut self.stopping else { return false };
+        let is_last_sweep = *sweeps == 1;
+        *sweeps = sweeps.saturating_sub(1);
+        let (is_overdue, is_sweeping) = (self.now >= *deadline, *sweeps > 0);
+        if is_last_sweep {
+            let all: Vec<ConnId> = self.hub.conns.iter().map(|(id, _)| id).collect();
+            all.into_iter().for_each(|id| self.see_whether_late(id));
+        }
+        let busy = is_sweeping
+            || !self.runnable.is_empty()
             || self.hub.has_output()
-            || self.hub.conns.iter().any(|(_, conn)| conn.is_waiting() || !conn.outbox.is_empty());
-        if !late && (busy || !swept) {
+            || self.hub.conns.iter().any(|(_, conn)| !conn.is_caught_up() || !conn.outbox.is_empty());
+        if busy && !is_overdue {
             return false;
         }
         let left: Vec<ConnId> = self.hub.conns.iter().map(|(id, _)| id).collect();
