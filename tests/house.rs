@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rawline::Service;
 use rawline::config::options::{Group, OPTIONS};
 use rawline::config::{Config, file};
+use rawline::service::chat::Chat;
 use rawline::service::name;
 
 /// A room of the house, and the rooms that it may name. A module belongs to the longest entry that it begins with.
@@ -404,5 +406,21 @@ fn the_protocol_page_lists_exactly_the_forbidden_characters() {
         let listed = ranges.iter().any(|&(from, to)| (from..=to).contains(&u32::from(character)));
         let refused = name::check(&format!("a{character}b")).is_err();
         assert_eq!(refused, listed, "U+{:04X}", u32::from(character));
+    }
+}
+
+#[test]
+fn the_protocol_page_describes_every_method_and_command() {
+    let page = read("docs/protocol.md");
+    for row in Chat::ROUTES {
+        assert!(page.contains(&format!("\n#### {}\n", row.name)), "the page lacks {}", row.name);
+    }
+    // The arms of the match in `obey`.
+    let commands = read("src/service/chat/line.rs");
+    let arms = commands.split("match command {").nth(1).unwrap().lines();
+    let commands: Vec<_> = arms.filter_map(|arm| arm.trim().strip_prefix('"')?.split_once("\" =>")).collect();
+    assert!(commands.len() >= 4, "the commands are found");
+    for (command, _) in commands {
+        assert!(page.contains(&format!("\n| `/{command}` |")), "the page lacks /{command}");
     }
 }
