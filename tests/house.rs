@@ -370,6 +370,16 @@ fn the_map_names_every_file_and_no_other() {
     }
 }
 
+/// What a link behind `#` can lead to: the headings, in lower case, with hyphens for spaces.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let slug = |line: &str| {
+        let line = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        line.chars().filter(|&c| c.is_alphanumeric() || c == '-' || c == '_').collect()
+    };
+    headings.map(slug).collect()
+}
+
 #[test]
 fn links_between_the_documents_lead_somewhere() {
     for (page, folder) in [
@@ -380,8 +390,13 @@ fn links_between_the_documents_lead_somewhere() {
         ("docs/troubleshooting.md", "docs/"),
     ] {
         for link in read(page).split("](").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned()) {
-            let is_elsewhere = link.starts_with('#') || link.starts_with("https://");
-            assert!(is_elsewhere || root().join(folder).join(&link).exists(), "{page}: {link}");
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let file = if file.is_empty() { page.to_owned() } else { format!("{folder}{file}") };
+            assert!(root().join(&file).exists(), "{page}: {link}");
+            assert!(anchor.is_empty() || anchors(&read(&file)).contains(anchor), "{page}: {link}");
         }
     }
 }
