@@ -1,4 +1,4 @@
-//! rawline: a chat and JSON-RPC server on raw epoll and kqueue, with no async runtime.
+//! rawline: a chat, JSON-RPC and echo server on raw epoll and kqueue, with no async runtime.
 //!
 //! This page is the map of the house. A byte goes
 //!
@@ -8,10 +8,13 @@
 //!   └─────── send ◄── flush ◄── outbox ◄── hub ◄──────────── apply ◄────────┘
 //! ```
 //!
+//! What a connection speaks is its listener's [`Wire`]: JSON-RPC goes through `dispatch` to a row of the service's table,
+//! a line of the line chat to [`Service::line`], and an echo's bytes turn around behind the ring.
+//!
 //! - [`api`]: the only words that both layers speak. Begin here to build a server of your own: implement
 //!   [`Service`] and hand it to [`Server::run`]; `examples/calculator.rs` does it in under sixty lines.
 //! - [`transport`]: all that knows bytes and time. [`transport::event_loop`] reads as a list of steps.
-//! - [`service`]: all that knows people: the chat.
+//! - [`service`]: all that knows people: the chat, for JSON users and line users in one room.
 //! - [`limits`]: every maximum; [`config`]: the one table of options; [`log`]: lines to stderr.
 //!
 //! Who knows whom: transport and service both know `api` and never each other.

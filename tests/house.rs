@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rawline::Service;
 use rawline::config::options::{Group, OPTIONS};
 use rawline::config::{Config, file};
+use rawline::service::chat::Chat;
 use rawline::service::name;
 
 /// A room of the house, and the rooms that it may name. A module belongs to the longest entry that it begins with.
@@ -368,6 +370,16 @@ fn the_map_names_every_file_and_no_other() {
     }
 }
 
+/// What a link behind `#` can lead to: the headings, in lower case, with hyphens for spaces.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let slug = |line: &str| {
+        let line = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        line.chars().filter(|&c| c.is_alphanumeric() || c == '-' || c == '_').collect()
+    };
+    headings.map(slug).collect()
+}
+
 #[test]
 fn links_between_the_documents_lead_somewhere() {
     for (page, folder) in [
@@ -378,8 +390,13 @@ fn links_between_the_documents_lead_somewhere() {
         ("docs/troubleshooting.md", "docs/"),
     ] {
         for link in read(page).split("](").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned()) {
-            let is_elsewhere = link.starts_with('#') || link.starts_with("https://");
-            assert!(is_elsewhere || root().join(folder).join(&link).exists(), "{page}: {link}");
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let file = if file.is_empty() { page.to_owned() } else { format!("{folder}{file}") };
+            assert!(root().join(&file).exists(), "{page}: {link}");
+            assert!(anchor.is_empty() || anchors(&read(&file)).contains(anchor), "{page}: {link}");
         }
     }
 }
@@ -404,5 +421,21 @@ fn the_protocol_page_lists_exactly_the_forbidden_characters() {
         let listed = ranges.iter().any(|&(from, to)| (from..=to).contains(&u32::from(character)));
         let refused = name::check(&format!("a{character}b")).is_err();
         assert_eq!(refused, listed, "U+{:04X}", u32::from(character));
+    }
+}
+
+#[test]
+fn the_protocol_page_describes_every_method_and_command() {
+    let page = read("docs/protocol.md");
+    for row in Chat::ROUTES {
+        assert!(page.contains(&format!("\n#### {}\n", row.name)), "the page lacks {}", row.name);
+    }
+    // The arms of the match in `obey`.
+    let commands = read("src/service/chat/line.rs");
+    let arms = commands.split("match command {").nth(1).unwrap().lines();
+    let commands: Vec<_> = arms.filter_map(|arm| arm.trim().strip_prefix('"')?.split_once("\" =>")).collect();
+    assert!(commands.len() >= 4, "the commands are found");
+    for (command, _) in commands {
+        assert!(page.contains(&format!("\n| `/{command}` |")), "the page lacks /{command}");
     }
 }
