@@ -12,7 +12,7 @@
 
 use std::thread;
 
-use rawline::{Call, Effects, Fault, Limits, Param, Peer, Reply, Route, Server, Service};
+use rawline::{Call, Effects, Fault, Limits, Param, Peer, Reply, Route, Server, Service, Wire};
 use serde::Serialize;
 
 struct Bulletin;
@@ -72,7 +72,7 @@ fn primes(_: &mut Bulletin, call: Call<'_>, _: &mut Effects) -> Result<Reply, Fa
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:65441".into());
     let mut server = Server::new(Limits::default())?;
-    println!("listening {}", server.listen(address)?);
+    println!("listening {}", server.listen(Wire::JsonRpc, address)?);
     let handle = server.handle();
     thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {

@@ -4,7 +4,7 @@
 //!     printf '%s\n' '{"method":"add","params":{"a":1,"b":2}}' | nc -N 127.0.0.1 65440
 //!     printf '%s\n' '{"jsonrpc":"2.0","method":"divide","params":[1,0],"id":1}' | nc -N 127.0.0.1 65440
 
-use rawline::{Call, Effects, Fault, Limits, Param, Reply, Route, Server, Service};
+use rawline::{Call, Effects, Fault, Limits, Param, Reply, Route, Server, Service, Wire};
 use serde::Serialize;
 
 #[derive(Default)]
@@ -48,7 +48,7 @@ fn count(calculator: &mut Calculator, _: Call<'_>, fx: &mut Effects) -> Result<R
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:65440".into());
     let mut server = Server::new(Limits::default())?;
-    println!("listening {}", server.listen(address)?);
+    println!("listening {}", server.listen(Wire::JsonRpc, address)?);
     server.catch_signals()?;
     server.run(Calculator::default())?;
     Ok(())

@@ -27,7 +27,7 @@ pub mod transport;
 
 pub use api::{
     Call, Closed, Completer, ConnId, Effects, Fault, Kind, Param, Peer, Reply, Route, RouteError, Service,
-    Ticket,
+    Ticket, Wire,
 };
 pub use limits::Limits;
 pub use transport::mailbox::{Handle, MailboxFull};

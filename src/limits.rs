@@ -13,6 +13,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// One JSON text, from its first byte to its last. More ends the connection.
     pub max_message_bytes: usize,
+    /// One line of the line chat. A longer one is dropped up to its end, and its sender told.
+    pub max_line_bytes: usize,
     /// Nesting of arrays and objects in one text. More ends the connection.
     pub max_depth: usize,
     /// Elements of a JSON-RPC batch. A larger batch is refused whole.
@@ -31,6 +33,8 @@ pub struct Limits {
     pub max_fanout_per_turn: usize,
     /// How much of the input of a refused connection is read and thrown away, so that it can read why.
     pub drain_max: usize,
+    /// How long a line user may take to give a name.
+    pub name_timeout: Duration,
     /// How long a stopping server waits for outboxes to empty.
     pub shutdown_grace: Duration,
 }
@@ -40,6 +44,7 @@ impl Default for Limits {
         Self {
             max_connections: 10_000,
             max_message_bytes: 64 * 1024,
+            max_line_bytes: 4096,
             max_depth: 64,
             max_batch: 256,
             max_read_per_turn: 64 * 1024,
@@ -49,6 +54,7 @@ impl Default for Limits {
             out_hard: 1024 * 1024,
             max_fanout_per_turn: 256 * 1024,
             drain_max: 1024 * 1024,
+            name_timeout: Duration::from_secs(60),
             shutdown_grace: Duration::from_secs(5),
         }
     }

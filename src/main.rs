@@ -15,7 +15,7 @@ use rawline::config::options::OPTIONS;
 use rawline::config::{Address, AddressError, Config, ConfigError, DuplicateNames, Listener, Loaded};
 use rawline::service::chat::{Chat, Rules};
 use rawline::transport::server::raise_descriptor_limit;
-use rawline::{Server, log};
+use rawline::{Server, Wire, log};
 
 /// Something failed while the server ran. (0, of course, is that nothing did.)
 const FAILED: u8 = 1;
@@ -31,7 +31,7 @@ const NO_PERMISSION: u8 = 77;
 const CONFIGURATION: u8 = 78;
 
 /// Services that can be configured but do not exist yet.
-const NOT_BUILT: &[(&str, &str)] = &[("line", "line chat"), ("echo", "echo"), ("files", "file")];
+const NOT_BUILT: &[(&str, &str)] = &[("files", "file")];
 
 /// Why the process ends, and how.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,8 +107,8 @@ fn serve(config: Config) -> Result<(), Failure> {
     server.catch_signals().map_err(Failure::system)?;
     let mut listening = String::new();
     for Listener { service, address, .. } in &listeners {
-        let bound =
-            listen(&mut server, address).map_err(|error| Failure::listening(service, address, &error))?;
+        let bound = listen(&mut server, wire_of(service), address)
+            .map_err(|error| Failure::listening(service, address, &error))?;
         listening.push_str(&format!("listening {service} {bound}\n"));
     }
     // Whoever reads this may connect; whoever has closed the pipe does not want to know.
@@ -124,11 +124,21 @@ fn serve(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the clients of a service speak.
+fn wire_of(service: &str) -> Wire {
+    match service {
+        "rpc" => Wire::JsonRpc,
+        "line" => Wire::Line,
+        "echo" => Wire::Echo,
+        other => unreachable!("the {other} service is not built"),
+    }
+}
+
 /// Binds one address; the address in force, since port 0 takes a free one.
-fn listen(server: &mut Server, address: &Address) -> io::Result<Address> {
+fn listen(server: &mut Server, wire: Wire, address: &Address) -> io::Result<Address> {
     match address {
-        Address::Tcp(address) => server.listen(address).map(Address::Tcp),
-        Address::Unix(path) => server.listen_unix(path).map(|()| address.clone()),
+        Address::Tcp(address) => server.listen(wire, address).map(Address::Tcp),
+        Address::Unix(path) => server.listen_unix(wire, path).map(|()| address.clone()),
     }
 }
 

@@ -6,10 +6,10 @@ mod world;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use rawline::Limits;
 use rawline::service::chat::{Chat, Rules};
 use rawline::transport::event_loop::EventLoop;
 use rawline::transport::io::Signal;
+use rawline::{Limits, Wire};
 use world::{End, Kernel, LISTENER, World};
 
 /// A server on a world.
@@ -26,7 +26,7 @@ impl Bench {
     fn with_rules(kernel: Kernel, limits: Limits, rules: Rules) -> Self {
         let world = World::new(kernel);
         let mut event_loop = EventLoop::new(world.clone(), Chat::new(rules), limits).unwrap();
-        event_loop.listen(LISTENER).unwrap();
+        event_loop.listen(Wire::JsonRpc, LISTENER).unwrap();
         Self { world, event_loop }
     }
 

@@ -3,7 +3,10 @@
 //! Effects own what they hold. Texts are ranges of one arena, which is used again for the next call, so a handler
 //! costs no allocation per push once the arena has grown.
 
+use std::fmt;
+use std::io::Write;
 use std::ops::Range;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -64,6 +67,24 @@ pub enum Effect {
     Subscribe(ConnId),
     /// The connection hears no more broadcasts.
     Unsubscribe(ConnId),
+    /// Text for one line user.
+    Text {
+        /// The receiver.
+        to: ConnId,
+        /// What it gets; control characters do not reach it.
+        text: Range<usize>,
+        /// Whether LF follows. A prompt has none.
+        ends: bool,
+    },
+    /// End this connection when everything has left.
+    Close(ConnId),
+    /// Push a ping to this connection once a period, and cut it when nothing comes back in two.
+    Heartbeat {
+        /// The connection.
+        conn: ConnId,
+        /// Zero ends it.
+        period: Duration,
+    },
     /// Stop the server, as the first SIGTERM does.
     Stop,
 }
@@ -73,6 +94,8 @@ pub enum Effect {
 pub struct Push {
     pub(crate) kind: &'static str,
     pub(crate) params: Range<usize>,
+    /// What line users read instead; empty: they do not get it.
+    pub(crate) line: Range<usize>,
 }
 
 impl Effects {
@@ -122,6 +145,45 @@ impl Effects {
         self.list.push(Effect::Broadcast { except, push });
     }
 
+    /// The same, with what line users read instead: one line, without its end.
+    ///
+    /// # Panics
+    /// If `params` does not serialize to an object.
+    pub fn announce<T: Serialize + ?Sized>(
+        &mut self,
+        except: Option<ConnId>,
+        kind: &'static str,
+        params: &T,
+        line: fmt::Arguments<'_>,
+    ) {
+        let mut push = self.push(kind, params);
+        push.line = self.text(line);
+        self.list.push(Effect::Broadcast { except, push });
+    }
+
+    /// Sends one line to a line user.
+    pub fn line(&mut self, to: ConnId, line: fmt::Arguments<'_>) {
+        let text = self.text(line);
+        self.list.push(Effect::Text { to, text, ends: true });
+    }
+
+    /// Sends text without a line end to a line user.
+    pub fn prompt(&mut self, to: ConnId, prompt: fmt::Arguments<'_>) {
+        let text = self.text(prompt);
+        self.list.push(Effect::Text { to, text, ends: false });
+    }
+
+    /// Ends `conn` when everything has left.
+    pub fn close(&mut self, conn: ConnId) {
+        self.list.push(Effect::Close(conn));
+    }
+
+    /// Pushes `ping` to `conn` once a period from now on, and cuts it when nothing comes back in two periods.
+    /// A period of zero ends that.
+    pub fn heartbeat(&mut self, conn: ConnId, period: Duration) {
+        self.list.push(Effect::Heartbeat { conn, period });
+    }
+
     /// Lets `conn` hear broadcasts.
     pub fn subscribe(&mut self, conn: ConnId) {
         self.list.push(Effect::Subscribe(conn));
@@ -141,7 +203,13 @@ impl Effects {
         let start = self.arena.len();
         serde_json::to_writer(&mut self.arena, params).expect("a push can be written as JSON");
         assert!(self.arena[start..].starts_with(b"{"), "the parameters of a push are an object");
-        Push { kind, params: start..self.arena.len() }
+        Push { kind, params: start..self.arena.len(), line: 0..0 }
+    }
+
+    fn text(&mut self, text: fmt::Arguments<'_>) -> Range<usize> {
+        let start = self.arena.len();
+        self.arena.write_fmt(text).expect("a vector takes everything");
+        start..self.arena.len()
     }
 
     /// The wishes, in order.
@@ -152,6 +220,16 @@ impl Effects {
     /// The JSON object that a push carries.
     pub fn params(&self, push: &Push) -> &str {
         as_text(&self.arena[push.params.clone()])
+    }
+
+    /// What line users read of a push, unless they do not get it.
+    pub fn line_of(&self, push: &Push) -> Option<&str> {
+        (!push.line.is_empty()).then(|| as_text(&self.arena[push.line.clone()]))
+    }
+
+    /// The text of an [`Effect::Text`].
+    pub fn text_of(&self, text: &Range<usize>) -> &str {
+        as_text(&self.arena[text.clone()])
     }
 
     /// The JSON text of a result.
@@ -171,5 +249,5 @@ impl Effects {
 }
 
 fn as_text(json: &[u8]) -> &str {
-    std::str::from_utf8(json).expect("serde_json writes UTF-8")
+    std::str::from_utf8(json).expect("serde_json and fmt write UTF-8")
 }

@@ -15,7 +15,7 @@ pub(crate) use call::unquote;
 pub use call::{Call, Complete, Completer, Directory, Ticket};
 pub use effects::{Effect, Effects, Out, Push, Reply};
 pub use fault::Fault;
-pub use peer::{Closed, ConnId, Peer};
+pub use peer::{Closed, ConnId, Peer, Wire};
 pub use route::{Guard, Handler, Kind, MAX_PARAMS, Param, Route, RouteError};
 
 /// What a library user writes: a state type, its methods, and what it does when connections come and go.
@@ -26,9 +26,13 @@ pub trait Service: Sized + 'static {
     const ROUTES: &'static [Route<Self>];
 
     /// A connection was accepted. The default subscribes it to broadcasts.
-    fn opened(&mut self, conn: ConnId, _peer: Peer, fx: &mut Effects) {
+    fn opened(&mut self, conn: ConnId, _peer: Peer, _wire: Wire, fx: &mut Effects) {
         fx.subscribe(conn);
     }
+
+    /// A line came from a [`Wire::Line`] connection: without its end, as UTF-8, without telnet's negotiation.
+    /// The default ignores it.
+    fn line(&mut self, _conn: ConnId, _peer: Peer, _line: &str, _fx: &mut Effects) {}
 
     /// A connection can say nothing more: called exactly once for each `opened`, before its descriptor
     /// is closed. It no longer hears broadcasts.

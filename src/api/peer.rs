@@ -112,11 +112,38 @@ impl fmt::Debug for Peer {
     }
 }
 
+/// What a connection speaks: decided by the listener it came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// JSON texts, in the seed dialect or JSON-RPC 2.0.
+    JsonRpc,
+    /// Lines of text, for `nc` and `telnet`.
+    Line,
+    /// Every byte comes back. The service never hears of these.
+    Echo,
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Wire::JsonRpc => "rpc",
+            Wire::Line => "line",
+            Wire::Echo => "echo",
+        })
+    }
+}
+
 /// Why a connection ended, for the service and the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Closed {
     /// The peer sent its FIN and everything was answered.
     Peer,
+    /// The service closed it.
+    Service,
+    /// A line user gave no name within `name_timeout`.
+    NameTimeout,
+    /// It asked for a heartbeat, and nothing came back in two periods.
+    Heartbeat,
     /// The peer sent RST, or the network gave up on it.
     Reset,
     /// A message over `max_message_bytes`, or nested deeper than `max_depth`.
@@ -135,6 +162,9 @@ impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Closed::Peer => "closed by the peer",
+            Closed::Service => "closed by the service",
+            Closed::NameTimeout => "no name within name_timeout",
+            Closed::Heartbeat => "nothing came back in two heartbeats",
             Closed::Reset => "reset by the peer",
             Closed::BadFrame => "message too large or too deep",
             Closed::SlowConsumer => "slow consumer",

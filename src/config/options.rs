@@ -151,6 +151,12 @@ pub static OPTIONS: &[Opt] = &[
         field: Field::Size(|c| &mut c.limits.max_message_bytes, KIB..=64 * MIB),
     },
     Opt {
+        name: "max-line-bytes",
+        group: Group::Limits,
+        help: "One line of the line chat. A longer one is dropped up to its end, and its sender told.",
+        field: Field::Size(|c| &mut c.limits.max_line_bytes, 64..=MIB),
+    },
+    Opt {
         name: "max-depth",
         group: Group::Limits,
         help: "Nesting of arrays and objects in one JSON text. Deeper is refused and ends the connection.",
@@ -209,6 +215,15 @@ pub static OPTIONS: &[Opt] = &[
         field: Field::Size(|c| &mut c.limits.drain_max, 0..=GIB),
     },
     Opt {
+        name: "name-timeout",
+        group: Group::Limits,
+        help: "How long a line user may take to give a name; who gives none is closed.",
+        field: Field::Time(
+            |c| &mut c.limits.name_timeout,
+            Duration::from_secs(1)..=Duration::from_secs(86_400),
+        ),
+    },
+    Opt {
         name: "shutdown-grace",
         group: Group::Limits,
         help: "How long a stopping server waits for clients to read what was sent to them.",
@@ -223,7 +238,7 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "log-bodies",
         group: Group::Log,
-        help: "Logs what people say, at level debug. Their words are private: leave it off in production.",
+        help: "Logs what people say. Their words are private: leave it off in production.",
         field: Field::Switch(|c| &mut c.log_bodies),
     },
 ];

@@ -6,10 +6,12 @@
 
 use std::os::fd::RawFd;
 
-use crate::api::{ConnId, Directory, Peer};
+use crate::api::{ConnId, Directory, Peer, Wire};
 use crate::transport::codec::jsonrpc::framer::{Framer, Input};
+use crate::transport::codec::jsonrpc::render::Encoding;
+use crate::transport::codec::line::LineFramer;
 use crate::transport::dispatch::Job;
-use crate::transport::io::Interest;
+use crate::transport::io::{Interest, Millis};
 use crate::transport::outbox::Outbox;
 use crate::transport::slab::Slab;
 
@@ -35,8 +37,12 @@ pub struct Connection {
     pub queued: bool,
     /// It stands in the dirty list.
     pub dirty: bool,
-    /// Framing of what it sends.
-    pub framer: Framer,
+    /// What it speaks, and where in its bytes it is.
+    pub codec: Codec,
+    /// Seconds between pings, if it asked for them; 0: it did not.
+    pub heartbeat: u32,
+    /// When bytes last came from it.
+    pub heard: Millis,
     /// Its place among the hub's members, while it is subscribed.
     pub place: u32,
     /// Bytes thrown away since it was refused.
@@ -49,6 +55,37 @@ pub struct Connection {
     pub job: Option<Box<Job>>,
     /// Who is at the other end.
     pub peer: Peer,
+}
+
+/// The state of a connection's codec between reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Codec {
+    /// JSON texts.
+    JsonRpc(Framer),
+    /// Lines.
+    Line(LineFramer),
+    /// Nothing to know.
+    Echo,
+}
+
+impl Codec {
+    /// The state of a connection that has said nothing.
+    pub fn new(wire: Wire) -> Self {
+        match wire {
+            Wire::JsonRpc => Self::JsonRpc(Framer::default()),
+            Wire::Line => Self::Line(LineFramer::default()),
+            Wire::Echo => Self::Echo,
+        }
+    }
+
+    /// What it speaks.
+    pub fn wire(&self) -> Wire {
+        match self {
+            Self::JsonRpc(_) => Wire::JsonRpc,
+            Self::Line(_) => Wire::Line,
+            Self::Echo => Wire::Echo,
+        }
+    }
 }
 
 /// The life of a connection. The service hears of its end when it leaves `Open`.
@@ -68,7 +105,7 @@ pub enum Phase {
 
 impl Connection {
     /// A connection just accepted.
-    pub fn new(fd: RawFd, peer: Peer) -> Self {
+    pub fn new(fd: RawFd, peer: Peer, wire: Wire, now: Millis) -> Self {
         Self {
             fd,
             interest: Interest::READ,
@@ -80,10 +117,12 @@ impl Connection {
             paused: false,
             queued: false,
             dirty: false,
-            framer: Framer::default(),
+            codec: Codec::new(wire),
+            heartbeat: 0,
+            heard: now,
             place: 0,
             discarded: 0,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(if wire == Wire::Line { Encoding::TEXT } else { Encoding::FIRST }),
             input: None,
             job: None,
             peer,

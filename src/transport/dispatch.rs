@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::api::{
     Call, Closed, Complete, ConnId, Effects, Fault, MAX_PARAMS, Peer, Reply, Route, RouteError,
 };
-use crate::api::{Service, Ticket};
+use crate::api::{Service, Ticket, Wire};
 use crate::limits::BATCH_ANSWER_BYTES;
 use crate::transport::codec::jsonrpc::render::{self, Encoding};
 use crate::transport::codec::jsonrpc::request::{Dialect, Rejected, Request, bind};
@@ -131,8 +131,13 @@ impl<S: Service> Dispatcher<S> {
     }
 
     /// Tells the service of a new connection.
-    pub fn opened(&mut self, hub: &mut Hub, id: ConnId, peer: Peer) {
-        self.notify(hub, |service, fx| service.opened(id, peer, fx));
+    pub fn opened(&mut self, hub: &mut Hub, id: ConnId, peer: Peer, wire: Wire) {
+        self.notify(hub, |service, fx| service.opened(id, peer, wire, fx));
+    }
+
+    /// Hands the service a line of the line chat.
+    pub fn line(&mut self, hub: &mut Hub, id: ConnId, peer: Peer, line: &str) -> Outcome {
+        self.notify(hub, |service, fx| service.line(id, peer, line, fx))
     }
 
     /// Tells the service that a connection has ended.
@@ -329,13 +334,15 @@ impl<S: Service> Dispatcher<S> {
         }
     }
 
-    fn notify(&mut self, hub: &mut Hub, tell: impl FnOnce(&mut S, &mut Effects)) {
+    fn notify(&mut self, hub: &mut Hub, tell: impl FnOnce(&mut S, &mut Effects)) -> Outcome {
         self.fx.clear();
         let (service, fx) = (&mut self.service, &mut self.fx);
         if catch_unwind(AssertUnwindSafe(|| tell(service, fx))).is_err() {
             self.fx.clear();
+            return Outcome::Panicked;
         }
         self.apply(hub);
+        Outcome::Done
     }
 
     fn apply(&mut self, hub: &mut Hub) {

@@ -4,14 +4,26 @@
 //! services ask for and flushes what they came to: at most one write per connection and turn. Never reads a
 //! socket, never calls a service. The dispatcher fills it, the event loop drains it.
 
-use crate::api::{Closed, ConnId, Effect, Effects, Fault};
+use crate::api::{Closed, ConnId, Effect, Effects, Fault, Push};
 use crate::limits::{ANSWERS_PER_TURN, Limits};
-use crate::transport::codec::jsonrpc::render::{self, Encoding, Framing};
+use crate::transport::codec::jsonrpc::render::{self, Encoding};
 use crate::transport::codec::jsonrpc::request::Dialect;
-use crate::transport::connection::{Connection, Phase};
+use crate::transport::codec::line;
+use crate::transport::connection::{Codec, Connection, Phase};
 use crate::transport::io::{Io, IoFault};
 use crate::transport::outbox::{Kind, Turn};
 use crate::transport::slab::Slab;
+
+/// A wish that output does not grant: the loop does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Stop the server.
+    Stop,
+    /// End this connection when everything has left.
+    Close(ConnId),
+    /// Ping this connection every so many seconds; 0: no more.
+    Heartbeat(ConnId, u32),
+}
 
 /// Connections and their output.
 pub struct Hub {
@@ -19,8 +31,8 @@ pub struct Hub {
     pub conns: Slab<Connection>,
     /// The maximums in force.
     pub limits: Limits,
-    /// Somebody asked the server to stop.
-    pub stop_asked: bool,
+    /// What services asked of the loop itself, oldest first.
+    pub asked: Vec<Asked>,
     turn: Turn,
     /// Slab indices of the subscribed, for a fan-out in memory order.
     members: Vec<u32>,
@@ -34,7 +46,7 @@ impl Hub {
         Self {
             conns: Slab::default(),
             limits,
-            stop_asked: false,
+            asked: Vec::new(),
             turn: Turn::default(),
             members: Vec::new(),
             dirty: Vec::new(),
@@ -74,7 +86,7 @@ impl Hub {
         request: Option<&str>,
         result: Result<&str, &Fault>,
     ) {
-        self.own(id, Kind::Answer, |out, framing| {
+        self.own(id, Kind::Answer, |out, Encoding { framing, .. }| {
             render::answer(out, Encoding { dialect, framing }, request, result);
         });
     }
@@ -82,7 +94,7 @@ impl Hub {
     /// Appends the whole answer of a batch, rendered but not framed; the pushes that waited follow it.
     pub fn answer_batch(&mut self, id: ConnId, answers: &[u8]) {
         if !answers.is_empty() {
-            self.own(id, Kind::Answer, |out, framing| {
+            self.own(id, Kind::Answer, |out, Encoding { framing, .. }| {
                 let start = out.len();
                 out.extend_from_slice(answers);
                 render::frame(out, start, framing);
@@ -127,21 +139,23 @@ impl Hub {
         for effect in fx.list() {
             match effect {
                 Effect::Send { to, push } => {
-                    let params = fx.params(push);
-                    let encoding = self.conns.get(*to).map(|conn| conn.outbox.encoding());
-                    if let Some(encoding) = encoding {
-                        self.own(*to, Kind::Push, |out, _| render::push(out, encoding, push.kind, params));
-                    }
+                    self.own(*to, Kind::Push, |out, encoding| push_in(out, encoding, fx, push));
                 }
                 Effect::Broadcast { except, push } => {
-                    let params = fx.params(push);
                     let except = except.and_then(|id| self.conns.get_mut(id)).map(|conn| &mut conn.outbox);
-                    self.turn
-                        .broadcast(except, |log, encoding| render::push(log, encoding, push.kind, params));
+                    self.turn.broadcast(except, |log, encoding| push_in(log, encoding, fx, push));
+                }
+                Effect::Text { to, text, ends } => {
+                    self.own(*to, Kind::Answer, |out, _| line::render(out, fx.text_of(text), *ends));
                 }
                 Effect::Subscribe(id) => self.subscribe(*id),
                 Effect::Unsubscribe(id) => self.unsubscribe(*id),
-                Effect::Stop => self.stop_asked = true,
+                Effect::Close(id) => self.asked.push(Asked::Close(*id)),
+                Effect::Heartbeat { conn, period } => {
+                    let seconds = period.as_secs().try_into().unwrap_or(u32::MAX);
+                    self.asked.push(Asked::Heartbeat(*conn, seconds));
+                }
+                Effect::Stop => self.asked.push(Asked::Stop),
             }
         }
     }
@@ -192,18 +206,39 @@ impl Hub {
         }
     }
 
-    fn own(&mut self, id: ConnId, kind: Kind, write: impl FnOnce(&mut Vec<u8>, Framing)) {
+    /// Sends bytes as they are: those of an echo, or a text of the transport's own.
+    pub fn raw(&mut self, id: ConnId, bytes: &[u8]) {
+        self.own(id, Kind::Answer, |out, _| out.extend_from_slice(bytes));
+    }
+
+    /// Pushes a ping to a connection that asked for a heartbeat.
+    pub fn ping(&mut self, id: ConnId) {
+        self.own(id, Kind::Push, |out, encoding| render::push(out, encoding, "ping", "{}"));
+    }
+
+    fn own(&mut self, id: ConnId, kind: Kind, write: impl FnOnce(&mut Vec<u8>, Encoding)) {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| !matches!(conn.phase, Phase::Over(_))) else {
             return;
         };
-        let framing = conn.outbox.encoding().framing;
-        self.turn.own(&mut conn.outbox, kind, |out| write(out, framing));
-        if kind == Kind::Answer {
-            conn.framer.answered();
+        let encoding = conn.outbox.encoding();
+        self.turn.own(&mut conn.outbox, kind, |out| write(out, encoding));
+        if let (Kind::Answer, Codec::JsonRpc(framer)) = (kind, &mut conn.codec) {
+            framer.answered();
         }
         if !std::mem::replace(&mut conn.dirty, true) {
             self.dirty.push(id);
         }
+    }
+}
+
+/// Renders a push for connections of this encoding. Line users get its text, or nothing.
+fn push_in(out: &mut Vec<u8>, encoding: Encoding, fx: &Effects, push: &Push) {
+    if encoding == Encoding::TEXT {
+        if let Some(text) = fx.line_of(push) {
+            line::render(out, text, true);
+        }
+    } else {
+        render::push(out, encoding, push.kind, fx.params(push));
     }
 }
 

@@ -52,9 +52,9 @@ pub struct Outbox {
     subscribed: bool,
 }
 
-/// Empty, and not subscribed.
-impl Default for Outbox {
-    fn default() -> Self {
+impl Outbox {
+    /// Empty, and not subscribed.
+    pub const fn new(encoding: Encoding) -> Self {
         Self {
             first: NONE,
             last: NONE,
@@ -62,13 +62,11 @@ impl Default for Outbox {
             answers: 0,
             backlog: None,
             held: None,
-            encoding: Encoding::FIRST,
+            encoding,
             subscribed: false,
         }
     }
-}
 
-impl Outbox {
     /// The encoding its broadcasts are rendered in.
     pub fn encoding(&self) -> Encoding {
         self.encoding

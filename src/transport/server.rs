@@ -9,7 +9,7 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::api::{RouteError, Service};
+use crate::api::{RouteError, Service, Wire};
 use crate::limits::Limits;
 use crate::transport::event_loop::EventLoop;
 use crate::transport::io::{Io, IoFault, OsIo};
@@ -19,18 +19,18 @@ use crate::transport::sys;
 /// A server that is being put together.
 ///
 /// ```no_run
-/// # use rawline::{Limits, Server, Service, Route};
+/// # use rawline::{Limits, Route, Server, Service, Wire};
 /// # struct Nothing;
 /// # impl Service for Nothing { const ROUTES: &'static [Route<Self>] = &[]; }
 /// let mut server = Server::new(Limits::default())?;
-/// println!("listening on {}", server.listen("127.0.0.1:0")?);
+/// println!("listening on {}", server.listen(Wire::JsonRpc, "127.0.0.1:0")?);
 /// server.run(Nothing)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Server {
     io: OsIo,
     mailbox: Arc<Mailbox>,
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<(Wire, OwnedFd)>,
     limits: Limits,
     backlog: i32,
 }
@@ -51,17 +51,18 @@ impl Server {
         self.backlog = backlog;
     }
 
-    /// Listens on the first of these addresses that can be bound, and says which it was; port 0 takes a free one.
+    /// Listens for clients of a wire on the first of these addresses that can be bound, and says which it
+    /// was; port 0 takes a free one.
     ///
     /// # Errors
     /// Of name resolution, socket(2), bind(2) or listen(2).
-    pub fn listen(&mut self, address: impl ToSocketAddrs) -> io::Result<SocketAddr> {
+    pub fn listen(&mut self, wire: Wire, address: impl ToSocketAddrs) -> io::Result<SocketAddr> {
         let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
         for address in address.to_socket_addrs()? {
             match sys::socket::listen_tcp(address, self.backlog) {
                 Ok(listener) => {
                     let bound = sys::socket::local_addr(&listener)?;
-                    self.listeners.push(listener);
+                    self.listeners.push((wire, listener));
                     return Ok(bound);
                 }
                 Err(error) => failed = error,
@@ -74,8 +75,8 @@ impl Server {
     ///
     /// # Errors
     /// Of socket(2), bind(2) or listen(2); `AddrInUse` when somebody accepts there.
-    pub fn listen_unix(&mut self, path: &Path) -> io::Result<()> {
-        self.listeners.push(sys::socket::listen_unix(path, self.backlog)?);
+    pub fn listen_unix(&mut self, wire: Wire, path: &Path) -> io::Result<()> {
+        self.listeners.push((wire, sys::socket::listen_unix(path, self.backlog)?));
         Ok(())
     }
 
@@ -98,8 +99,8 @@ impl Server {
     /// At start only: an unsound table of routes, or a listener that cannot be watched.
     pub fn run<S: Service>(self, service: S) -> Result<S, StartError> {
         let mut event_loop = EventLoop::with_mailbox(self.io, service, self.limits, self.mailbox)?;
-        for listener in self.listeners {
-            event_loop.listen(listener.into_raw_fd()).map_err(StartError::Listener)?;
+        for (wire, listener) in self.listeners {
+            event_loop.listen(wire, listener.into_raw_fd()).map_err(StartError::Listener)?;
         }
         Ok(event_loop.run())
     }

@@ -3,3 +3,4 @@
 //! Called by the connection, which owns the rings; every codec is sans-IO, so tests feed it plain slices.
 
 pub mod jsonrpc;
+pub mod line;

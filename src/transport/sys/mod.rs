@@ -50,7 +50,8 @@ pub trait Poll: Sized {
     /// ENOMEM; ENOSPC: over `/proc/sys/fs/epoll/max_user_watches`. Any other is a bug: EEXIST, EBADF, ...
     fn add(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()>;
 
-    /// Changes what `fd` is watched for. `from` is what it was watched for until now.
+    /// Changes what `fd` is watched for. `token` is the one that it was added with, `from` what it was
+    /// watched for until now.
     ///
     /// # Errors
     /// ENOMEM. Any other is a bug: ENOENT, EBADF, ...
@@ -58,13 +59,15 @@ pub trait Poll: Sized {
 
     /// Ends the watch; called right before `fd` is closed, and only then. Closing a descriptor that was
     /// never duplicated ends it as well, on epoll and on kqueue, so a poller may leave it to the kernel.
+    /// (A fork duplicates it until the child's exec: a late event is known by the generation in its token.)
     fn remove(&self, fd: RawFd, interest: Interest);
 
     /// Waits until something is ready, the bell was rung or `timeout` has passed (`None`: for ever), and
     /// replaces what is in `events`, with at most `EVENTS_PER_WAIT`. The bell's own event is not among them.
     ///
     /// It may come back early and with nothing: after a signal (EINTR), after the bell, and after 24
-    /// days. It never comes back early because a timeout was rounded: see [`whole_millis`].
+    /// days. It never comes back early because a timeout was rounded: that is
+    /// done upwards.
     ///
     /// One descriptor may come twice in a batch, once readable and once writable: kqueue reports each
     /// filter on its own, and nothing is won by merging hints.
@@ -90,3 +93,8 @@ const BELL: Token = Token(u64::MAX);
 fn whole_millis(timeout: Duration) -> c_int {
     timeout.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(c_int::MAX)
 }
+
+/// Held for writing while a test starts a process, and for reading by tests for which a close must be
+/// the last: between fork and exec a child has a copy of every descriptor, close-on-exec or not.
+#[cfg(test)]
+static STARTING_A_PROCESS: std::sync::RwLock<()> = std::sync::RwLock::new(());

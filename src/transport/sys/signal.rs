@@ -84,6 +84,7 @@ mod tests {
     use nix::sys::signal::{Signal as Number, kill};
     use nix::unistd::Pid;
 
+    use super::super::STARTING_A_PROCESS;
     use super::*;
 
     /// Set in the process that is sent signals: what it does after the first.
@@ -98,6 +99,7 @@ mod tests {
     impl Process {
         /// Runs `the_process_that_is_sent_signals` and returns when its handlers are installed.
         fn start(role: &str) -> Self {
+            let _no_other_test_closes = STARTING_A_PROCESS.write().unwrap();
             let mut child = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "--nocapture"])
                 .arg(NAME)

@@ -382,11 +382,12 @@ mod tests {
     use std::process;
     use std::time::Duration;
 
-    use super::super::{Poll, Poller};
-    use super::*;
-    use crate::transport::io::{Interest, IoFault, Token};
     use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
     use nix::sys::signal::{SIGPIPE, SigHandler, signal};
+
+    use super::super::{Poll, Poller, STARTING_A_PROCESS};
+    use super::*;
+    use crate::transport::io::{Interest, IoFault, Token};
 
     /// A listener on the loopback, and a connection to it from both ends.
     fn connected(address: &str) -> (OwnedFd, OwnedFd, TcpStream) {
@@ -458,6 +459,7 @@ mod tests {
 
     #[test]
     fn a_port_is_free_again_although_connections_linger() {
+        let _closes_are_the_last = STARTING_A_PROCESS.read().unwrap();
         let (listener, ours, theirs) = connected("127.0.0.1:0");
         let address = local_addr(&listener).unwrap();
         // The end that closes first stays in TIME_WAIT for a minute.
@@ -672,6 +674,7 @@ mod tests {
 
     #[test]
     fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
+        let _closes_are_the_last = STARTING_A_PROCESS.read().unwrap();
         let path = path("stale");
         drop(UnixListener::bind(&path).unwrap());
         let first = listen_unix(&path, 1).unwrap();

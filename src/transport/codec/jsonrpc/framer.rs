@@ -21,6 +21,8 @@ use crate::transport::ring::Ring;
 pub struct Input {
     /// Bytes that have arrived.
     pub ring: Ring,
+    /// The line chat's line so far.
+    pub line: Vec<u8>,
     scanner: Scanner,
     /// How many bytes of the text at the ring's front the scanner has seen.
     scanned: usize,
@@ -28,7 +30,20 @@ pub struct Input {
 
 impl Default for Input {
     fn default() -> Self {
-        Self { ring: Ring::new(READ_CHUNK), scanner: Scanner::new(1), scanned: 0 }
+        Self { ring: Ring::new(READ_CHUNK), line: Vec::new(), scanner: Scanner::new(1), scanned: 0 }
+    }
+}
+
+impl Input {
+    /// Whether it holds nothing that a connection would miss.
+    pub fn is_idle(&self) -> bool {
+        self.ring.is_empty() && self.line.is_empty()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.ring.consume(self.ring.len());
+        self.line.clear();
     }
 }
 

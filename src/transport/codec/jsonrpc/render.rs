@@ -16,6 +16,8 @@ pub enum Framing {
     Bare,
     /// Every object ends in one LF, UTF-8 as it is.
     Lines,
+    /// No objects: the lines of the line chat.
+    Text,
 }
 
 /// Dialect and framing: what a broadcast is rendered in, once for all receivers of the same encoding.
@@ -28,7 +30,7 @@ pub struct Encoding {
 }
 
 /// How many encodings there are.
-pub const ENCODINGS: usize = 4;
+pub const ENCODINGS: usize = 5;
 
 impl Encoding {
     /// What a connection speaks before it has said anything.
@@ -40,11 +42,20 @@ impl Encoding {
         Self { dialect: Dialect::Seed, framing: Framing::Lines },
         Self { dialect: Dialect::V2, framing: Framing::Bare },
         Self { dialect: Dialect::V2, framing: Framing::Lines },
+        Self::TEXT,
     ];
+
+    /// What line users read.
+    pub const TEXT: Self = Self { dialect: Dialect::Seed, framing: Framing::Text };
 
     /// Its place in [`Encoding::ALL`].
     pub fn index(self) -> usize {
-        usize::from(self.dialect == Dialect::V2) * 2 + usize::from(self.framing == Framing::Lines)
+        match (self.dialect, self.framing) {
+            (_, Framing::Text) => 4,
+            (dialect, framing) => {
+                usize::from(dialect == Dialect::V2) * 2 + usize::from(framing == Framing::Lines)
+            }
+        }
     }
 }
 
@@ -55,7 +66,7 @@ pub fn answer(out: &mut Vec<u8>, encoding: Encoding, id: Option<&str>, result: R
     frame(out, start, encoding.framing);
 }
 
-/// Appends a push: `{"type":KIND,...}` or a notification. `params` is a JSON object.
+/// Appends a push for a JSON client: `{"type":KIND,...}` or a notification. `params` is a JSON object.
 pub fn push(out: &mut Vec<u8>, encoding: Encoding, kind: &str, params: &str) {
     let start = out.len();
     match encoding.dialect {
@@ -124,7 +135,7 @@ pub fn envelope(out: &mut Vec<u8>, dialect: Dialect, id: Option<&str>, result: R
 /// Frames what was written from `start` on.
 pub fn frame(out: &mut Vec<u8>, start: usize, framing: Framing) {
     match framing {
-        Framing::Lines => out.push(b'\n'),
+        Framing::Lines | Framing::Text => out.push(b'\n'),
         Framing::Bare if out[start..].is_ascii() => {}
         Framing::Bare => {
             let text = String::from_utf8(out.split_off(start)).expect("answers are rendered as UTF-8");

@@ -1,0 +1,124 @@
+//! How connections come in: batches from the listeners' queues, and rest when there is nothing to accept with.
+//!
+//! Owns what the loop keeps for a listener. An accepted socket costs one `accept4` and one registration: the
+//! options it needs were set on the listener and are inherited.
+
+use std::io::IoSlice;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use super::{EventLoop, LISTENERS, token};
+use crate::api::{Fault, Peer, Service, Wire};
+use crate::limits::{ACCEPT_REST_MAX, ACCEPT_REST_MIN, ACCEPTS_PER_TURN};
+use crate::log;
+use crate::transport::codec::jsonrpc::render::{self, Encoding};
+use crate::transport::connection::Connection;
+use crate::transport::io::{AcceptFault, Interest, Io, Millis, Token};
+
+/// A listening socket.
+pub(super) struct Listener {
+    wire: Wire,
+    fd: RawFd,
+    /// It found no descriptor or memory: until when it rests.
+    rest: Option<Millis>,
+    /// How long its next rest is.
+    next_rest: Duration,
+}
+
+impl Listener {
+    pub fn new(wire: Wire, fd: RawFd) -> Self {
+        Self { wire, fd, rest: None, next_rest: ACCEPT_REST_MIN }
+    }
+
+    pub fn rests_until(&self) -> Option<Millis> {
+        self.rest
+    }
+}
+
+impl<I: Io, S: Service> EventLoop<I, S> {
+    pub(super) fn accept(&mut self, index: usize) {
+        let Some(&Listener { wire, fd, rest: None, .. }) = self.listeners.get(index) else { return };
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.io.accept(fd) {
+                Ok((fd, peer)) => {
+                    self.listeners[index].next_rest = ACCEPT_REST_MIN;
+                    self.admit(wire, fd, peer);
+                }
+                Err(AcceptFault::WouldBlock) => return,
+                Err(AcceptFault::Aborted) => {}
+                Err(fault) => return self.rest_listener(index, fault),
+            }
+        }
+    }
+
+    /// Watches the listeners again whose rest is over.
+    pub(super) fn wake_listeners(&mut self) {
+        for (listener, index) in self.listeners.iter_mut().zip(LISTENERS..) {
+            if listener.rest.is_some_and(|until| until <= self.now) {
+                let woken = self.io.modify(listener.fd, Token(index.into()), Interest::NONE, Interest::READ);
+                listener.rest = woken.err().map(|_| self.now + listener.next_rest);
+            }
+        }
+    }
+
+    /// No more connections: the queues are closed, and whoever is in them is reset by the kernel.
+    pub(super) fn close_listeners(&mut self) {
+        for listener in self.listeners.drain(..) {
+            let interest = if listener.rest.is_some() { Interest::NONE } else { Interest::READ };
+            self.io.remove(listener.fd, interest);
+            self.io.close(listener.fd);
+        }
+    }
+
+    fn admit(&mut self, wire: Wire, fd: RawFd, peer: Peer) {
+        if self.hub.conns.len() >= self.hub.limits.max_connections {
+            return self.turn_away(wire, fd);
+        }
+        let id = self.hub.conns.insert(Connection::new(fd, peer, wire, self.now));
+        if self.io.add(fd, token(id), Interest::READ).is_err() {
+            self.hub.conns.remove(id);
+            self.io.abort(fd);
+            return;
+        }
+        log::debug("transport", format_args!("{id} {wire} accepted from {peer}"));
+        if wire == Wire::Line {
+            self.wheel.set(id.index, self.now + self.hub.limits.name_timeout);
+        }
+        if wire != Wire::Echo {
+            self.dispatcher.opened(&mut self.hub, id, peer, wire);
+        }
+    }
+
+    /// `max_connections` is reached: says so, and closes.
+    fn turn_away(&mut self, wire: Wire, fd: RawFd) {
+        let mut text = Vec::new();
+        match wire {
+            Wire::JsonRpc => {
+                render::answer(&mut text, Encoding::FIRST, None, Err(&Fault::too_many_connections()))
+            }
+            Wire::Line => text.extend_from_slice(b"Too many connections\n"),
+            Wire::Echo => {}
+        }
+        if !text.is_empty() {
+            // One try: whoever does not take it finds a closed connection, which says as much.
+            let _ = self.io.write(fd, &[IoSlice::new(&text)]);
+        }
+        self.io.close(fd);
+    }
+
+    /// Without descriptors or memory the queue stays full and the listener ready: asked again at once, it
+    /// would spin. So it is not watched for a while.
+    fn rest_listener(&mut self, index: usize, fault: AcceptFault) {
+        let listener = &mut self.listeners[index];
+        let rest = listener.next_rest;
+        log::warn(
+            "transport",
+            format_args!("accept: {fault:?}; the {} listener rests {rest:?}", listener.wire),
+        );
+        listener.rest = Some(self.now + rest);
+        listener.next_rest = (rest * 2).min(ACCEPT_REST_MAX);
+        let token = Token(u64::from(LISTENERS) + index as u64);
+        // If it stays watched after all, the next event finds it resting.
+        let _ = self.io.modify(listener.fd, token, Interest::READ, Interest::NONE);
+    }
+}

@@ -1,0 +1,311 @@
+//! The loop: one thread, one turn after another, each turn a list of steps.
+//!
+//! Owns the order of things: who is read, dispatched, flushed and closed when. Bytes are the framers' and the
+//! outbox's, requests the dispatcher's, system calls those of [`Io`]. Generic over `Io`, so the whole server runs
+//! on a simulated kernel, and over the service, so a library user runs his own. The steps are in this file;
+//! [`accept`], [`serve`] and [`ends`] hold the longer ones.
+//!
+//! What holds at the end of every turn: every connection with output had one write; every descriptor that
+//! was to be closed is closed, and nowhere else is one closed; the kernel watches each connection for exactly
+//! what its state wants.
+
+mod accept;
+mod ends;
+mod serve;
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::{Closed, ConnId, RouteError, Service, Wire};
+use crate::limits::{EVENTS_PER_WAIT, Limits, READ_CHUNK};
+use crate::log;
+use crate::transport::codec::jsonrpc::framer::Input;
+use crate::transport::connection::Phase;
+use crate::transport::dispatch::Dispatcher;
+use crate::transport::hub::{Asked, Hub};
+use crate::transport::io::{Event, Interest, Io, IoFault, Millis, Token};
+use crate::transport::mailbox::{Handle, Letter, Mailbox};
+use crate::transport::timer::Wheel;
+
+use accept::Listener;
+use ends::Stopping;
+
+/// Tokens from here on name listeners; below are slab indices, with the generation in the upper half.
+const LISTENERS: u32 = u32::MAX - 64;
+
+/// The server's loop on a kernel `I`, serving `S`.
+pub struct EventLoop<I: Io, S: Service> {
+    io: I,
+    hub: Hub,
+    dispatcher: Dispatcher<S>,
+    mailbox: Arc<Mailbox>,
+    listeners: Vec<Listener>,
+    wheel: Wheel,
+    now: Millis,
+    /// Connections with something to read or dispatch, first come first served.
+    runnable: VecDeque<ConnId>,
+    /// Ended in this turn: closed in `reap`.
+    over: Vec<ConnId>,
+    stopping: Option<Stopping>,
+    /// Rings and scanners that no connection needs now.
+    #[expect(clippy::vec_box, reason = "a connection keeps the box: idle, it has eight bytes for its input")]
+    inputs: Vec<Box<Input>>,
+    /// Where a message that wraps in its ring is put together, and drained input is thrown.
+    scratch: Vec<u8>,
+    events: Vec<Event>,
+    touched: Vec<ConnId>,
+    lost: Vec<(ConnId, Closed)>,
+    fired: Vec<u32>,
+}
+
+impl<I: Io, S: Service> EventLoop<I, S> {
+    /// A loop without listeners.
+    ///
+    /// # Errors
+    /// When the service's table of routes is not sound.
+    pub fn new(io: I, service: S, limits: Limits) -> Result<Self, RouteError> {
+        let mailbox = Mailbox::new(io.waker());
+        Self::with_mailbox(io, service, limits, mailbox)
+    }
+
+    /// The same, with a mailbox that has been handed out before.
+    pub(crate) fn with_mailbox(
+        mut io: I,
+        service: S,
+        limits: Limits,
+        mailbox: Arc<Mailbox>,
+    ) -> Result<Self, RouteError> {
+        let now = io.now();
+        let mail: Arc<Mailbox> = Arc::clone(&mailbox);
+        Ok(Self {
+            io,
+            hub: Hub::new(limits),
+            dispatcher: Dispatcher::new(service, mail)?,
+            mailbox,
+            listeners: Vec::new(),
+            wheel: Wheel::new(now),
+            now,
+            runnable: VecDeque::new(),
+            over: Vec::new(),
+            stopping: None,
+            inputs: Vec::new(),
+            scratch: vec![0; READ_CHUNK],
+            events: Vec::with_capacity(EVENTS_PER_WAIT),
+            touched: Vec::new(),
+            lost: Vec::new(),
+            fired: Vec::new(),
+        })
+    }
+
+    /// Serves a listening socket, whose descriptor the loop owns from now on.
+    ///
+    /// # Errors
+    /// When the kernel refuses to watch it.
+    pub fn listen(&mut self, wire: Wire, fd: RawFd) -> Result<(), IoFault> {
+        let index = LISTENERS + self.listeners.len() as u32;
+        self.io.add(fd, Token(index.into()), Interest::READ)?;
+        self.listeners.push(Listener::new(wire, fd));
+        Ok(())
+    }
+
+    /// Asks this loop for things, from any thread.
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.mailbox))
+    }
+
+    /// The kernel it runs on.
+    pub fn io(&mut self) -> &mut I {
+        &mut self.io
+    }
+
+    /// Runs until it is stopped, and gives the service back.
+    pub fn run(mut self) -> S {
+        while self.turn() {}
+        self.dispatcher.into_service()
+    }
+
+    /// One turn. Says whether there is to be another.
+    pub fn turn(&mut self) -> bool {
+        self.wait();
+        self.sort_events();
+        self.read_mail();
+        self.run_connections();
+        self.expire_timers();
+        self.flush();
+        self.reap();
+        self.rearm();
+        !self.is_finished()
+    }
+
+    /// Sleeps until there is something to do, unless there already is.
+    fn wait(&mut self) {
+        let timeout = self.timeout();
+        let mut events = std::mem::take(&mut self.events);
+        self.io.wait(&mut events, timeout);
+        self.events = events;
+        self.now = self.io.now();
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        // Frames in our rings are invisible to the kernel, and so is output made while closing.
+        if !self.runnable.is_empty() || self.hub.has_output() || self.mailbox.has_letters() {
+            return Some(Duration::ZERO);
+        }
+        let until = |deadline: Millis| Duration::from_millis(deadline.0.saturating_sub(self.now.0));
+        let stopping = self.stopping.as_ref().map(|stopping| until(stopping.wake_at(self.now)));
+        let rests = self.listeners.iter().filter_map(Listener::rests_until).map(until).min();
+        [stopping, rests, self.wheel.timeout(self.now)].into_iter().flatten().min()
+    }
+
+    /// Sorts readiness into what it is for. Nothing is closed here, so every token of the batch is still whose
+    /// it was, or of an older generation.
+    fn sort_events(&mut self) {
+        let events = std::mem::take(&mut self.events);
+        for event in &events {
+            let (generation, index) = ((event.token.0 >> 32) as u32, event.token.0 as u32);
+            if index >= LISTENERS {
+                self.accept((index - LISTENERS) as usize);
+            } else {
+                self.ready(ConnId::new(index, generation), *event);
+            }
+        }
+        self.events = events;
+    }
+
+    fn ready(&mut self, id: ConnId, event: Event) {
+        let Some(conn) = self.hub.conns.get_mut(id) else { return };
+        if event.hangup && conn.interest == Interest::NONE {
+            // It cannot be masked, and there is nothing we want of this socket that would clear it.
+            return self.end(id, Closed::Reset, Phase::Over(false));
+        }
+        conn.writable |= event.writable;
+        conn.readable |= event.readable || event.hangup;
+        let readable = conn.readable;
+        if event.writable {
+            self.hub.touch(id);
+        }
+        if readable {
+            self.enqueue(id);
+        }
+    }
+
+    /// Puts the connection in line to be served.
+    fn enqueue(&mut self, id: ConnId) {
+        if let Some(conn) = self.hub.conns.get_mut(id)
+            && !std::mem::replace(&mut conn.queued, true)
+        {
+            self.runnable.push_back(id);
+        }
+    }
+
+    fn read_mail(&mut self) {
+        if let Some(signal) = self.io.signal() {
+            log::info("transport", format_args!("{signal:?}: stopping"));
+            self.hub.asked.push(Asked::Stop);
+        }
+        if self.mailbox.has_letters() {
+            for letter in self.mailbox.take() {
+                match letter {
+                    Letter::Answer(ticket, answer) => {
+                        if let Some(id) = self.dispatcher.complete(&mut self.hub, ticket, &answer) {
+                            self.enqueue(id);
+                        }
+                    }
+                    Letter::Effects(fx) => self.hub.apply(&fx),
+                    Letter::Stop => self.hub.asked.push(Asked::Stop),
+                }
+            }
+        }
+        self.grant();
+    }
+
+    /// Serves those who wait to be served, until all have had their turn or the turn's output is full.
+    fn run_connections(&mut self) {
+        for _ in 0..self.runnable.len() {
+            if self.hub.is_full() {
+                return;
+            }
+            let Some(id) = self.runnable.pop_front() else { return };
+            let Some(conn) = self.hub.conns.get_mut(id) else { continue };
+            conn.queued = false;
+            match conn.phase {
+                Phase::Open => self.serve(id),
+                Phase::Draining => self.drain(id),
+                Phase::Flushing | Phase::Refused | Phase::Over(_) => {}
+            }
+            self.hub.touch(id);
+        }
+    }
+
+    fn expire_timers(&mut self) {
+        let mut fired = std::mem::take(&mut self.fired);
+        self.wheel.expire(self.now, &mut fired);
+        for index in fired.drain(..) {
+            if let Some((id, _)) = self.hub.conns.at(index) {
+                self.deadline(id);
+            }
+        }
+        self.fired = fired;
+        self.wake_listeners();
+    }
+
+    fn flush(&mut self) {
+        let mut lost = std::mem::take(&mut self.lost);
+        self.hub.flush(&mut self.io, &mut lost);
+        for (id, why) in lost.drain(..) {
+            // A cut: after part of a frame nothing but its rest may be sent, so nothing is sent at all.
+            self.end(id, why, Phase::Over(why == Closed::SlowConsumer));
+        }
+        self.lost = lost;
+    }
+
+    /// The one place where descriptors are closed: no number is given out anew while the batch of
+    /// events that may name it is being worked on.
+    fn reap(&mut self) {
+        while let Some(id) = self.over.pop() {
+            let Some(conn) = self.hub.conns.remove(id) else { continue };
+            self.wheel.cancel(id.index);
+            self.io.remove(conn.fd, conn.interest);
+            match conn.phase {
+                Phase::Over(true) => self.io.abort(conn.fd),
+                _ => self.io.close(conn.fd),
+            }
+        }
+    }
+
+    /// Moves on those that have flushed, and tells the kernel what has changed.
+    fn rearm(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        self.hub.take_touched(&mut touched);
+        for id in touched.drain(..) {
+            let Some(conn) = self.hub.conns.get_mut(id) else { continue };
+            conn.dirty = false;
+            if !conn.outbox.is_flushed() {
+                // Output made while closing others: the next turn's.
+                self.hub.touch(id);
+                continue;
+            }
+            if conn.paused && conn.outbox.unsent_answers() <= self.hub.limits.out_low {
+                conn.paused = false;
+                self.enqueue(id);
+            }
+            self.move_on(id);
+            let Some(conn) = self.hub.conns.get_mut(id) else { continue };
+            let (from, to) = (conn.interest, conn.wanted());
+            if from != to && !matches!(conn.phase, Phase::Over(_)) {
+                conn.interest = to;
+                if self.io.modify(conn.fd, token(id), from, to).is_err() {
+                    self.end(id, Closed::NoMemory, Phase::Over(false));
+                }
+            }
+        }
+        self.touched = touched;
+        self.reap();
+    }
+}
+
+fn token(id: ConnId) -> Token {
+    Token(u64::from(id.generation) << 32 | u64::from(id.index))
+}

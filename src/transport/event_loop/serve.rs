@@ -1,0 +1,242 @@
+//! How one connection is served in its turn: read, frame, dispatch, within budgets.
+//!
+//! Owns no state of its own. A connection is served until its ring holds no complete request and its socket is
+//! empty, or a budget is used up, or it must wait: for its peer to read answers, or for a late answer.
+
+use super::EventLoop;
+use crate::api::{Closed, Fault, Service};
+use crate::api::{ConnId, Peer};
+use crate::limits::{POOLED_INPUTS, READ_CHUNK};
+use crate::transport::codec::jsonrpc::framer::{Input, Step};
+use crate::transport::codec::jsonrpc::render::Encoding;
+use crate::transport::codec::line::LineStep;
+use crate::transport::connection::{Codec, Phase};
+use crate::transport::dispatch::Outcome;
+use crate::transport::io::{Io, IoFault};
+
+/// Why a connection's dispatch came to an end.
+enum Served {
+    /// No complete request is there.
+    Dry,
+    /// A deferred call is out.
+    Waiting,
+    /// The turn's budget is used up; there is more to do.
+    Budget,
+    /// It ended, or is paused until its answers are read.
+    Stopped,
+}
+
+impl<I: Io, S: Service> EventLoop<I, S> {
+    /// Reads and dispatches one connection, within its budgets.
+    pub(super) fn serve(&mut self, id: ConnId) {
+        let Some(conn) = self.hub.conns.get_mut(id) else { return };
+        let mut input = conn.input.take().unwrap_or_else(|| self.inputs.pop().unwrap_or_default());
+        let mut requests = self.hub.limits.max_requests_per_turn;
+        let mut bytes = self.hub.limits.max_read_per_turn;
+        loop {
+            match self.dispatch(id, &mut input, &mut requests) {
+                Served::Dry if self.read(id, &mut input, &mut bytes) => {}
+                Served::Dry => break,
+                // A deferred call is out: bytes may still arrive, up to the ring's size.
+                Served::Waiting => {
+                    while self.read(id, &mut input, &mut bytes) {}
+                    break;
+                }
+                Served::Budget => {
+                    self.enqueue(id);
+                    break;
+                }
+                Served::Stopped => break,
+            }
+        }
+        if let Some(conn) = self.hub.conns.get_mut(id)
+            && conn.phase == Phase::Open
+            && !input.is_idle()
+        {
+            conn.input = Some(input);
+        } else if self.inputs.len() < POOLED_INPUTS && input.ring.capacity() == READ_CHUNK {
+            input.clear();
+            self.inputs.push(input);
+        }
+    }
+
+    /// Dispatches what the ring holds.
+    fn dispatch(&mut self, id: ConnId, input: &mut Input, requests: &mut usize) -> Served {
+        loop {
+            let full = self.hub.is_full();
+            let Some(conn) = self.hub.conns.get_mut(id) else { return Served::Stopped };
+            if conn.phase != Phase::Open {
+                return Served::Stopped;
+            }
+            if conn.is_waiting() {
+                return Served::Waiting;
+            }
+            if conn.outbox.unsent_answers() > self.hub.limits.out_high {
+                conn.paused = true;
+                return Served::Stopped;
+            }
+            if *requests == 0 || full {
+                return Served::Budget;
+            }
+            let done = match conn.codec {
+                _ if conn.job.is_some() => {
+                    let refuse_all = self.is_refusing();
+                    let outcome = self.dispatcher.resume(&mut self.hub, id, refuse_all);
+                    self.settle(id, outcome);
+                    true
+                }
+                Codec::JsonRpc(_) => self.json(id, input),
+                Codec::Line(_) => self.line(id, input),
+                Codec::Echo => self.echo(id, input),
+            };
+            self.grant();
+            if !done {
+                return self.dry(id, input);
+            }
+            *requests -= 1;
+        }
+    }
+
+    /// The next thing in a JSON connection's ring; `false` when there is none.
+    fn json(&mut self, id: ConnId, input: &mut Input) -> bool {
+        let Some(conn) = self.hub.conns.get_mut(id) else { return false };
+        let Codec::JsonRpc(framer) = &mut conn.codec else { return false };
+        let step = framer.next(input, &self.hub.limits);
+        let encoding = Encoding { framing: framer.framing(), ..conn.outbox.encoding() };
+        self.hub.set_encoding(id, encoding);
+        match step {
+            Step::Dry => return false,
+            Step::Lf => self.hub.raw(id, b"\n"),
+            Step::Broken(fault) => self.hub.complain(id, &fault),
+            Step::Refused(fault) => {
+                self.hub.complain(id, &fault);
+                self.refuse(id, Closed::BadFrame);
+            }
+            Step::Text(length) => {
+                let refuse_all = self.is_refusing();
+                let bytes = input.ring.front(length, &mut self.scratch);
+                let text = std::str::from_utf8(bytes).expect("the scanner accepts UTF-8 only");
+                let outcome = self.dispatcher.text(&mut self.hub, id, text, refuse_all);
+                input.ring.consume(length);
+                self.settle(id, outcome);
+            }
+        }
+        true
+    }
+
+    /// The next line of a line user; `false` when there is none.
+    fn line(&mut self, id: ConnId, input: &mut Input) -> bool {
+        let max = self.hub.limits.max_line_bytes;
+        let Some(conn) = self.hub.conns.get_mut(id) else { return false };
+        let (peer, eof) = (conn.peer, conn.eof);
+        let Codec::Line(framer) = &mut conn.codec else { return false };
+        let step = match framer.next(input, max) {
+            LineStep::Dry if eof => framer.finish(input),
+            step => step,
+        };
+        match step {
+            LineStep::Dry => return false,
+            LineStep::TooLong => {
+                self.hub.raw(id, format!("Line too long: more than {max} bytes were dropped\n").as_bytes());
+            }
+            LineStep::Line if self.is_refusing() => self.hub.raw(id, b"The server is shutting down\n"),
+            LineStep::Line => self.tell_line(id, peer, input),
+        }
+        input.line.clear();
+        true
+    }
+
+    fn tell_line(&mut self, id: ConnId, peer: Peer, input: &Input) {
+        let line = String::from_utf8_lossy(&input.line);
+        let outcome = self.dispatcher.line(&mut self.hub, id, peer, &line);
+        self.settle(id, outcome);
+    }
+
+    /// Sends back what an echo's ring holds; `false` when it holds nothing.
+    fn echo(&mut self, id: ConnId, input: &mut Input) -> bool {
+        let bytes = input.ring.run(0);
+        if bytes.is_empty() {
+            return false;
+        }
+        self.hub.raw(id, bytes);
+        let length = bytes.len();
+        input.ring.consume(length);
+        true
+    }
+
+    /// The ring holds nothing complete.
+    fn dry(&mut self, id: ConnId, input: &mut Input) -> Served {
+        let Some(conn) = self.hub.conns.get_mut(id) else { return Served::Stopped };
+        if conn.eof {
+            if let Codec::JsonRpc(framer) = &conn.codec
+                && framer.is_inside()
+            {
+                let at = input.ring.len();
+                self.hub.complain(id, &Fault::parse_error(format!("the text ends unfinished at byte {at}")));
+            }
+            self.end(id, Closed::Peer, Phase::Flushing);
+            return Served::Stopped;
+        }
+        // A text of `max_message_bytes` fits, and is complete or too long by then.
+        let ceiling = self.hub.limits.max_message_bytes.max(READ_CHUNK);
+        let capacity = input.ring.capacity();
+        if input.ring.len() == capacity && capacity < ceiling {
+            input.ring.grow((capacity * 2).min(ceiling));
+        }
+        Served::Dry
+    }
+
+    fn settle(&mut self, id: ConnId, outcome: Outcome) {
+        if outcome == Outcome::Panicked {
+            self.end(id, Closed::Panicked, Phase::Flushing);
+        }
+    }
+
+    /// Reads once into the ring; whether there is anything new to look at.
+    fn read(&mut self, id: ConnId, input: &mut Input, bytes: &mut usize) -> bool {
+        let Some(conn) = self.hub.conns.get_mut(id) else { return false };
+        if !conn.readable || conn.eof || conn.phase != Phase::Open {
+            return false;
+        }
+        if *bytes == 0 {
+            self.enqueue(id);
+            return false;
+        }
+        let was_empty = input.ring.is_empty();
+        let mut free = input.ring.free((*bytes).min(READ_CHUNK));
+        let room = free[0].len() + free[1].len();
+        if room == 0 {
+            return false;
+        }
+        match self.io.read(conn.fd, &mut free) {
+            Ok(0) => {
+                (conn.eof, conn.readable) = (true, false);
+                true
+            }
+            Ok(n) => {
+                input.ring.commit(n);
+                *bytes -= n;
+                if let Codec::JsonRpc(framer) = &mut conn.codec
+                    && was_empty
+                    && conn.drained
+                {
+                    framer.fresh_read(input.ring.run(0)[0]);
+                }
+                conn.heard = self.now;
+                // A short read has emptied the socket: to ask once more would cost a call to learn that.
+                conn.drained = n < room;
+                conn.readable = !conn.drained;
+                true
+            }
+            Err(IoFault::WouldBlock) => {
+                (conn.drained, conn.readable) = (true, false);
+                false
+            }
+            Err(fault) => {
+                let why = if fault == IoFault::NoMemory { Closed::NoMemory } else { Closed::Reset };
+                self.end(id, why, Phase::Over(false));
+                false
+            }
+        }
+    }
+}
