@@ -45,7 +45,7 @@ const APOSTROPHE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
 const DESCRIPTION: &str = "\
 rawline is a server, and the clients for it. The server runs a chat, which programs join by JSON\\-RPC and people by \
-plain lines, and an echo service, all in one process and one thread, on epoll or kqueue.
+plain lines, and an echo service, all in one process, on epoll or kqueue.
 .PP
 It listens on this machine only, unless it is told otherwise. Nothing needs to be configured.
 .PP

@@ -12,11 +12,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use nix::errno::Errno;
-
 use crate::config::{Address, Endpoint};
 use crate::transport::io::{Interest, Token};
-use crate::transport::sys::{Poll, Poller, socket};
+use crate::transport::sys::{Errno, Poll, Poller, socket};
 
 /// How long to leave a Unix-domain listener alone whose queue is full: there is no event that tells of room.
 const RETRY: Duration = Duration::from_millis(20);
@@ -158,7 +156,7 @@ impl Dial {
     }
 }
 
-fn begin(address: &Address) -> nix::Result<OwnedFd> {
+fn begin(address: &Address) -> Result<OwnedFd, Errno> {
     match address {
         Address::Tcp(address) => socket::connect_tcp(*address),
         Address::Unix(path) => socket::connect_unix(path),

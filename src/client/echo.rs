@@ -9,13 +9,11 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-
 use super::after;
 use super::watch::Watcher;
 use crate::transport::io::Interest;
 use crate::transport::ring::Ring;
-use crate::transport::sys::{file, socket};
+use crate::transport::sys::{Errno, file, socket};
 
 /// Bytes on their way in one direction.
 const RING: usize = 128 * 1024;

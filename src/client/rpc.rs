@@ -9,8 +9,6 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-
 use super::watch::{Key, Watcher};
 use super::{after, json};
 use crate::config::show_time;
@@ -19,7 +17,7 @@ use crate::log;
 use crate::transport::codec::jsonrpc::framer::{Framer, Input, Step};
 use crate::transport::codec::jsonrpc::walk;
 use crate::transport::io::Interest;
-use crate::transport::sys::socket;
+use crate::transport::sys::{Errno, socket};
 
 /// The longest text that is taken from a server, in bytes.
 const LONGEST: usize = 64 * 1024 * 1024;

@@ -8,10 +8,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-
 use crate::transport::io::{Event, Interest, Token};
-use crate::transport::sys::{Poll, Poller, file};
+use crate::transport::sys::{Errno, Poll, Poller, file};
 
 /// One of the descriptors of a [`Watcher`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

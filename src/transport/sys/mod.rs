@@ -29,6 +29,9 @@ mod kqueue;
 pub mod signal;
 pub mod socket;
 
+/// The system's own name for what went wrong, for those who have to tell a person.
+pub use nix::errno::Errno;
+
 #[cfg(poller = "epoll")]
 pub use epoll::Poller;
 #[cfg(poller = "kqueue")]
