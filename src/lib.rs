@@ -15,11 +15,13 @@
 //!   [`Service`] and hand it to [`Server::run`]; `examples/calculator.rs` does it in under sixty lines.
 //! - [`transport`]: all that knows bytes and time. [`transport::event_loop`] reads as a list of steps.
 //! - [`service`]: all that knows people: the chat, for JSON users and line users in one room.
+//! - [`client`]: the other end of the wire, on the same poller and the same codecs.
 //! - [`limits`]: every maximum; [`config`]: the one table of options; [`log`]: lines to stderr.
 //!
 //! Who knows whom: transport and service both know `api` and never each other.
 
 pub mod api;
+pub mod client;
 pub mod config;
 pub mod limits;
 pub mod log;

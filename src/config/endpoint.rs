@@ -39,16 +39,32 @@ impl Endpoint {
     /// # Errors
     /// What the resolver said, or that it knew no address.
     pub fn resolve(&self) -> Result<Option<Address>, String> {
-        match self {
-            Self::Off => Ok(None),
-            Self::Unix(path) => Ok(Some(Address::Unix(path.clone()))),
-            Self::Tcp { host, port } => {
-                let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| error.to_string())?;
-                let mut found: Vec<_> = found.collect();
-                found.sort_by_key(|address| !address.is_ipv4()); // stable: else the resolver's order
-                found.first().map(|&first| Some(Address::Tcp(first))).ok_or_else(|| "no address".into())
+        let mut found = self.addresses()?;
+        // Stable: else the resolver's order.
+        found.sort_by_key(|address| matches!(address, Address::Tcp(address) if address.is_ipv6()));
+        Ok(found.into_iter().next())
+    }
+
+    /// Every address that it stands for, each once, in the order in which the resolver wants them tried; none
+    /// if off. Asks the system's resolver when the host is a name, which may take seconds.
+    ///
+    /// # Errors
+    /// What the resolver said, or that it knew no address.
+    pub fn addresses(&self) -> Result<Vec<Address>, String> {
+        let (host, port) = match self {
+            Self::Off => return Ok(vec![]),
+            Self::Unix(path) => return Ok(vec![Address::Unix(path.clone())]),
+            Self::Tcp { host, port } => (host.as_str(), *port),
+        };
+        let mut found = Vec::new();
+        for address in (host, port).to_socket_addrs().map_err(|error| error.to_string())? {
+            let address = Address::Tcp(address);
+            // A name may stand twice in /etc/hosts.
+            if !found.contains(&address) {
+                found.push(address);
             }
         }
+        if found.is_empty() { Err("no address".into()) } else { Ok(found) }
     }
 }
 

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 pub use endpoint::{Address, AddressError, Endpoint};
 pub use load::nearest;
+pub use value::{show_time, time};
 
 use crate::limits::{Limits, RESERVED_FDS};
 use crate::log::Level;

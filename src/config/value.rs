@@ -2,7 +2,8 @@
 //!
 //! Reading is strict (no signs, no spaces, binary units only), because a limit that was misread is worse than
 //! one that was refused. Every error is a sentence that says what to write; it does not know which option
-//! it is about. What `show_*` writes is read back as the same value. Called by `options.rs` only.
+//! it is about. What `show_*` writes is read back as the same value. Called by `options.rs`, and by the clients
+//! for the times on their command lines.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

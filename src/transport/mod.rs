@@ -15,5 +15,5 @@ pub mod outbox;
 pub mod ring;
 pub mod server;
 pub mod slab;
-mod sys;
+pub(crate) mod sys;
 pub mod timer;

@@ -1,8 +1,9 @@
-//! Stream sockets: listening, accepting, and the two calls that move bytes. TCP and Unix-domain.
+//! Stream sockets: listening, accepting, connecting, and the two calls that move bytes. TCP and Unix-domain.
 //!
 //! Owns nothing: what it opens is the caller's, and the calls of the hot path take plain descriptors. Never
 //! waits: every socket is non-blocking, and EINTR is retried here. Never raises SIGPIPE. Every socket is
-//! close-on-exec. Called by `OsIo` and, for listeners, by whoever starts the server.
+//! close-on-exec. Called by `OsIo`, for listeners by whoever starts the server, and for connections by the
+//! clients' `Dial`.
 //!
 //! Options of an accepted TCP socket are set on its listener, because Linux and FreeBSD let it inherit them:
 //! a connection costs one accept4 and nothing else. macOS does not promise it, and there they are set again.
@@ -18,7 +19,8 @@ use libc::c_int;
 use nix::Result;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, connect, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, connect, getpeername,
+    getsockname, getsockopt, setsockopt, socket, sockopt,
 };
 
 /// Seconds of silence after which the kernel asks a peer whether it is there, seconds between two such
@@ -101,6 +103,62 @@ pub fn accept(listener: RawFd) -> Result<(OwnedFd, Option<SocketAddr>)> {
         }
         // macOS gives no address with a connection that was reset in the queue.
         Address::Unknown => Err(Errno::ECONNABORTED),
+    }
+}
+
+/// Begins to connect to a TCP listener, with the options that the server's own connections have. The socket
+/// becomes writable when the attempt is over: [`is_connected`] tells how. connect(2), tcp(7).
+///
+/// # Errors
+/// What is known at once: ENETUNREACH, EADDRNOTAVAIL (no port is free), EAFNOSUPPORT (no IPv6), EMFILE, ENFILE,
+/// on some systems ECONNREFUSED.
+pub fn connect_tcp(address: SocketAddr) -> Result<OwnedFd> {
+    let socket = stream(if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 })?;
+    set_tcp_options(&socket)?;
+    begin(socket, &SockaddrStorage::from(address))
+}
+
+/// Begins to connect to a Unix-domain listener; otherwise like [`connect_tcp`]. unix(7).
+///
+/// # Errors
+/// ENOENT, ECONNREFUSED: nobody listens. EACCES. ENAMETOOLONG over about 100 bytes. EAGAIN: the listener's
+/// queue is full, and Linux lets nobody wait in line: try again later, with a new socket.
+pub fn connect_unix(path: &Path) -> Result<OwnedFd> {
+    begin(stream(AddressFamily::Unix)?, &UnixAddr::new(path)?)
+}
+
+/// Whether a socket that began to connect is connected; `false`: it is still under way. SO_ERROR in socket(7),
+/// getpeername(2).
+///
+/// # Errors
+/// Why it will never be: ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ... A socket that reached itself, which the
+/// kernel allows when it picks the very port that nobody listens on, counts as refused.
+pub fn is_connected(socket: &OwnedFd) -> Result<bool> {
+    let error = getsockopt(socket, sockopt::SocketError)?;
+    if error != 0 {
+        return Err(Errno::from_raw(error));
+    }
+    let peer: SockaddrStorage = match getpeername(socket.as_raw_fd()) {
+        Ok(peer) => peer,
+        Err(Errno::ENOTCONN) => return Ok(false),
+        // macOS: it was connected, and has been reset since.
+        Err(Errno::EINVAL) => return Err(Errno::ECONNRESET),
+        Err(error) => return Err(error),
+    };
+    let internet = matches!(peer.family(), Some(AddressFamily::Inet | AddressFamily::Inet6));
+    if internet && getsockname::<SockaddrStorage>(socket.as_raw_fd())? == peer {
+        return Err(Errno::ECONNREFUSED);
+    }
+    Ok(true)
+}
+
+fn begin(socket: OwnedFd, to: &impl SockaddrLike) -> Result<OwnedFd> {
+    #[cfg(target_vendor = "apple")]
+    set_no_sigpipe(&socket)?;
+    match connect(socket.as_raw_fd(), to) {
+        // An interrupted connect goes on by itself, like any other of a non-blocking socket.
+        Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(socket),
+        Err(error) => Err(error),
     }
 }
 
@@ -326,7 +384,6 @@ mod tests {
 
     use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
     use nix::sys::signal::{SIGPIPE, SigHandler, signal};
-    use nix::sys::socket::getsockopt;
 
     use super::super::{Poll, Poller, STARTING_A_PROCESS};
     use super::*;
@@ -408,6 +465,92 @@ mod tests {
         // The end that closes first stays in TIME_WAIT for a minute.
         drop((ours, theirs, listener));
         listen_tcp(address, 1).unwrap();
+    }
+
+    #[test]
+    fn a_connection_has_the_options_of_the_server_s_own() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = listen_tcp(address.parse().unwrap(), 16).unwrap();
+            let ours = connect_tcp(local_addr(&listener).unwrap()).unwrap();
+            until_ready(&ours, Interest::WRITE);
+            assert_eq!(is_connected(&ours), Ok(true));
+            assert!(getsockopt(&ours, sockopt::TcpNoDelay).unwrap());
+            assert!(getsockopt(&ours, sockopt::KeepAlive).unwrap());
+            assert_nonblocking_and_cloexec(&ours);
+            let (_theirs, peer) = accept_next(&listener);
+            assert_eq!(peer, Some(local_addr(&ours).unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_port_without_a_listener_refuses() {
+        let _closes_are_the_last = STARTING_A_PROCESS.read().unwrap();
+        let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let address = local_addr(&listener).unwrap();
+        drop(listener);
+        let error = connect_tcp(address).and_then(|socket| {
+            until_ready(&socket, Interest::WRITE);
+            is_connected(&socket)
+        });
+        assert_eq!(error, Err(Errno::ECONNREFUSED));
+    }
+
+    #[test]
+    fn a_socket_that_reaches_itself_is_refused() {
+        let socket = stream(AddressFamily::Inet).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(any)).unwrap();
+        let itself = local_addr(&socket).unwrap();
+        let socket = begin(socket, &SockaddrStorage::from(itself)).unwrap();
+        until_ready(&socket, Interest::WRITE);
+        assert_eq!(is_connected(&socket), Err(Errno::ECONNREFUSED));
+    }
+
+    #[test]
+    fn nobody_is_connected_to_a_full_queue() {
+        // Connections that are never accepted: at some point the kernel takes no more.
+        let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 0).unwrap();
+        let address = local_addr(&listener).unwrap();
+        let mut poller = Poller::new().unwrap();
+        let mut kept = Vec::new();
+        let waiting = loop {
+            let socket = connect_tcp(address).unwrap();
+            poller.add(socket.as_raw_fd(), Token(kept.len() as u64), Interest::WRITE).unwrap();
+            let (mut events, last) = (Vec::new(), Token(kept.len() as u64));
+            poller.wait(&mut events, Some(Duration::from_millis(100))).unwrap();
+            if !events.iter().any(|event| event.token == last) {
+                break socket;
+            }
+            poller.modify(socket.as_raw_fd(), last, Interest::WRITE, Interest::NONE).unwrap();
+            kept.push(socket);
+            assert!(kept.len() < 64, "the queue never fills");
+        };
+        assert_eq!(is_connected(&waiting), Ok(false));
+    }
+
+    #[test]
+    fn unix_connections_are_refused_for_their_reasons() {
+        let _closes_are_the_last = STARTING_A_PROCESS.read().unwrap();
+        let path = path("dial");
+        assert_eq!(connect_unix(&path).unwrap_err(), Errno::ENOENT);
+        let listener = listen_unix(&path, 1).unwrap();
+        let mut kept = Vec::new();
+        let error = loop {
+            match connect_unix(&path) {
+                Ok(socket) => {
+                    assert_eq!(is_connected(&socket), Ok(true));
+                    assert_nonblocking_and_cloexec(&socket);
+                    kept.push(socket);
+                }
+                Err(error) => break error,
+            }
+            assert!(kept.len() < 64, "the queue never fills");
+        };
+        // The BSDs refuse what Linux asks to try again.
+        assert!(matches!(error, Errno::EAGAIN | Errno::ECONNREFUSED), "{error}");
+        drop((kept, listener));
+        assert_eq!(connect_unix(&path).unwrap_err(), Errno::ECONNREFUSED);
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]
