@@ -17,7 +17,7 @@ use rawline::service::name;
 /// `root` is the top of a crate: the library's re-exports for the binary, the binary's own items for `cli`.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("lib", &["api", "limits", "transport::mailbox", "transport::server"]),
-    ("main", &["root", "cli", "config", "log", "programs", "service", "transport::server"]),
+    ("main", &["root", "cli", "config", "log", "service", "transport::server"]),
     ("cli", &["root", "config"]),
     ("programs", &["root", "cli", "client", "config", "log"]),
     (
@@ -69,13 +69,14 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "transport::slab",
         ],
     ),
-    ("transport::dispatch", &["api", "limits", "transport::codec", "transport::hub"]),
+    ("transport::dispatch", &["api", "transport::codec", "transport::hub", "transport::job"]),
+    ("transport::job", &["api", "limits", "transport::codec"]),
     (
         "transport::connection",
         &[
             "api",
             "transport::codec",
-            "transport::dispatch",
+            "transport::job",
             "transport::io",
             "transport::outbox",
             "transport::slab",

@@ -74,6 +74,8 @@ fn an_empty_name_is_made_up_and_a_bad_one_is_asked_for_again() {
         client.send(format!("{name}\n"));
         client.expect(&format!("{why}\n{PROMPT}"));
     }
+    client.send(format!("{}\n", "x".repeat(5000)));
+    client.expect(&format!("Line too long: more than 4096 bytes were dropped\n{PROMPT}"));
     client.send("\n");
     let name = format!("User_{}", client.port());
     client.expect(&format!("Welcome to the chat, {name}! /help lists commands.\n"));
@@ -107,7 +109,7 @@ fn commands_answer_their_sender_alone() {
     );
     alice.send("/help\n");
     assert!(hear(&mut alice).iter().any(|line| line.starts_with("/users")));
-    alice.send("  /users  \n");
+    alice.send("  /users and what follows  \n");
     alice.expect("Online users (2): Alice, Bob\n");
     assert_eq!(hear(&mut bob), [""; 0]);
     alice.send("//slash\n");
@@ -164,6 +166,9 @@ fn every_end_is_told_once() {
         alice.expect(&format!("{name} has joined the chat!\n{name} has left the chat!\n"));
     }
     drop(nameless(&daemon));
+    let mut shy = nameless(&daemon);
+    shy.send("/quit\n");
+    shy.expect_end("");
     assert_eq!(hear(&mut alice), [""; 0], "who had no name is not told of");
 }
 

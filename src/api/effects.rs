@@ -6,7 +6,6 @@
 use std::fmt;
 use std::io::Write;
 use std::ops::Range;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -82,8 +81,8 @@ pub enum Effect {
     Heartbeat {
         /// The connection.
         conn: ConnId,
-        /// Zero ends it.
-        period: Duration,
+        /// The period; zero ends it.
+        seconds: u32,
     },
     /// Stop the server, as the first SIGTERM does.
     Stop,
@@ -178,10 +177,10 @@ impl Effects {
         self.list.push(Effect::Close(conn));
     }
 
-    /// Pushes `ping` to `conn` once a period from now on, and cuts it when nothing comes back in two periods.
-    /// A period of zero ends that.
-    pub fn heartbeat(&mut self, conn: ConnId, period: Duration) {
-        self.list.push(Effect::Heartbeat { conn, period });
+    /// Pushes `ping` to `conn` every so many seconds from now on, and cuts it when nothing comes back in two
+    /// such periods. Zero ends that.
+    pub fn heartbeat(&mut self, conn: ConnId, seconds: u32) {
+        self.list.push(Effect::Heartbeat { conn, seconds });
     }
 
     /// Lets `conn` hear broadcasts.

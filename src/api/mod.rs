@@ -18,6 +18,15 @@ pub use fault::Fault;
 pub use peer::{Closed, ConnId, Peer, Wire};
 pub use route::{Guard, Handler, Kind, MAX_PARAMS, Param, Route, RouteError};
 
+/// A line from a [`Wire::Line`] connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// The text: without its end, as UTF-8, without telnet's negotiation.
+    Text(&'a str),
+    /// It was longer than so many bytes (`max_line_bytes`), and was dropped.
+    TooLong(usize),
+}
+
 /// What a library user writes: a state type, its methods, and what it does when connections come and go.
 ///
 /// The table is checked once, at start: see [`RouteError`].
@@ -30,9 +39,8 @@ pub trait Service: Sized + 'static {
         fx.subscribe(conn);
     }
 
-    /// A line came from a [`Wire::Line`] connection: without its end, as UTF-8, without telnet's negotiation.
-    /// The default ignores it.
-    fn line(&mut self, _conn: ConnId, _peer: Peer, _line: &str, _fx: &mut Effects) {}
+    /// A line came from a [`Wire::Line`] connection. The default ignores it.
+    fn line(&mut self, _conn: ConnId, _peer: Peer, _line: Line<'_>, _fx: &mut Effects) {}
 
     /// A connection can say nothing more: called exactly once for each `opened`, before its descriptor
     /// is closed. It no longer hears broadcasts.

@@ -161,7 +161,9 @@ impl Connection {
 
 impl Directory for Slab<Connection> {
     fn visit(&self, each: &mut dyn FnMut(ConnId, Peer)) {
-        for (id, conn) in self.iter().filter(|(_, conn)| conn.phase == Phase::Open) {
+        // Those that the service knows: an echo never reached it.
+        let open = |conn: &Connection| conn.phase == Phase::Open && conn.codec.wire() != Wire::Echo;
+        for (id, conn) in self.iter().filter(|(_, conn)| open(conn)) {
             each(id, conn.peer);
         }
     }

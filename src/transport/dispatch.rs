@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::api::{
     Call, Closed, Complete, ConnId, Effects, Fault, MAX_PARAMS, Peer, Reply, Route, RouteError,
 };
-use crate::api::{Service, Ticket, Wire};
+use crate::api::{Line, Service, Ticket, Wire};
 use crate::transport::codec::jsonrpc::render::Encoding;
 use crate::transport::codec::jsonrpc::request::{Dialect, Rejected, Request, bind};
 use crate::transport::codec::jsonrpc::walk::{Elements, elements};
@@ -100,7 +100,7 @@ impl<S: Service> Dispatcher<S> {
     }
 
     /// Hands the service a line of the line chat.
-    pub fn line(&mut self, hub: &mut Hub, id: ConnId, peer: Peer, line: &str) -> Outcome {
+    pub fn line(&mut self, hub: &mut Hub, id: ConnId, peer: Peer, line: Line<'_>) -> Outcome {
         self.notify(hub, |service, fx| service.line(id, peer, line, fx))
     }
 

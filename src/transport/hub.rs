@@ -113,11 +113,6 @@ impl Hub {
         }
     }
 
-    /// Sends the LF that is owed to an answer that left without.
-    pub fn late_lf(&mut self, id: ConnId) {
-        self.own(id, Kind::Answer, |out, _| out.push(b'\n'));
-    }
-
     /// Pushes wait from here on, until the batch that has begun is answered.
     pub fn hold(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
@@ -151,10 +146,7 @@ impl Hub {
                 Effect::Subscribe(id) => self.subscribe(*id),
                 Effect::Unsubscribe(id) => self.unsubscribe(*id),
                 Effect::Close(id) => self.asked.push(Asked::Close(*id)),
-                Effect::Heartbeat { conn, period } => {
-                    let seconds = period.as_secs().try_into().unwrap_or(u32::MAX);
-                    self.asked.push(Asked::Heartbeat(*conn, seconds));
-                }
+                Effect::Heartbeat { conn, seconds } => self.asked.push(Asked::Heartbeat(*conn, *seconds)),
                 Effect::Stop => self.asked.push(Asked::Stop),
             }
         }

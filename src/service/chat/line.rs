@@ -4,7 +4,7 @@
 //! the chat's, and a line that breaks one is answered with its text.
 
 use super::Chat;
-use crate::api::{ConnId, Effects, Peer};
+use crate::api::{ConnId, Effects, Line, Peer};
 
 const HELP: &[&str] = &[
     "/users  who is here",
@@ -20,16 +20,28 @@ pub(super) fn greet(conn: ConnId, fx: &mut Effects) {
 }
 
 impl Chat {
-    pub(super) fn hear_line(&mut self, conn: ConnId, peer: Peer, line: &str, fx: &mut Effects) {
-        if self.room.name_of(conn).is_none() {
-            return self.take_name(conn, peer, line, fx);
+    pub(super) fn hear_line(&mut self, conn: ConnId, peer: Peer, line: Line<'_>, fx: &mut Effects) {
+        let is_named = self.room.name_of(conn).is_some();
+        match line {
+            Line::TooLong(most) => {
+                fx.line(conn, format_args!("Line too long: more than {most} bytes were dropped"));
+                if !is_named {
+                    greet(conn, fx);
+                }
+            }
+            Line::Text(line) if is_named => self.hear_named(conn, peer, line.trim(), fx),
+            // Who has thought better of it need not give a name.
+            Line::Text(line) if line.trim() == "/quit" => fx.close(conn),
+            Line::Text(line) => self.take_name(conn, peer, line, fx),
         }
-        let line = line.trim();
+    }
+
+    fn hear_named(&mut self, conn: ConnId, peer: Peer, line: &str, fx: &mut Effects) {
         match line.strip_prefix('/') {
             None if line.is_empty() => {}
             None => self.say_line(conn, peer, line, fx),
             Some(text) if text.starts_with('/') => self.say_line(conn, peer, text, fx),
-            Some(command) => self.obey(conn, command, fx),
+            Some(command) => self.obey(conn, command.split_whitespace().next().unwrap_or_default(), fx),
         }
     }
 
@@ -63,8 +75,7 @@ impl Chat {
             "quit" => fx.close(conn),
             "help" => HELP.iter().for_each(|line| fx.line(conn, format_args!("{line}"))),
             unknown => {
-                let word: String =
-                    unknown.split_whitespace().next().unwrap_or_default().chars().take(32).collect();
+                let word: String = unknown.chars().take(32).collect();
                 fx.line(conn, format_args!("Unknown command /{word}. /help lists commands."));
             }
         }

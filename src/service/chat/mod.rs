@@ -10,7 +10,7 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::api::{Closed, ConnId, Effects, Fault, Param, Peer, Route, Service, Wire};
+use crate::api::{Closed, ConnId, Effects, Fault, Line, Param, Peer, Route, Service, Wire};
 use crate::log;
 use crate::service::name;
 use crate::service::room::Room;
@@ -61,7 +61,7 @@ impl Service for Chat {
         }
     }
 
-    fn line(&mut self, conn: ConnId, peer: Peer, line: &str, fx: &mut Effects) {
+    fn line(&mut self, conn: ConnId, peer: Peer, line: Line<'_>, fx: &mut Effects) {
         self.hear_line(conn, peer, line, fx);
     }
 

@@ -2,8 +2,6 @@
 //!
 //! Owns the shapes of the answers. Rules are the chat's; parameters were checked by the rows.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::{Chat, Said};
@@ -80,19 +78,20 @@ pub(super) fn set_heartbeat(_: &mut Chat, call: Call<'_>, fx: &mut Effects) -> R
             "seconds must be a whole number from 0 to {MAX_HEARTBEAT}"
         )));
     }
-    fx.heartbeat(call.conn, Duration::from_secs(seconds as u64));
+    let seconds = seconds as u32;
+    fx.heartbeat(call.conn, seconds);
     #[derive(Serialize)]
     struct Set<'a> {
         status: &'a str,
         message: String,
-        seconds: u64,
+        seconds: u32,
     }
-    let message = match seconds as u64 {
+    let message = match seconds {
         0 => "Heartbeat is off".into(),
         1 => "Heartbeat every second".into(),
         more => format!("Heartbeat every {more} seconds"),
     };
-    fx.reply(&Set { status: "success", message, seconds: seconds as u64 })
+    fx.reply(&Set { status: "success", message, seconds })
 }
 
 pub(super) fn ping(_: &mut Chat, _: Call<'_>, _: &mut Effects) -> Result<Reply, Fault> {

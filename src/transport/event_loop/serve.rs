@@ -4,8 +4,7 @@
 //! empty, or a budget is used up, or it must wait: for its peer to read answers, or for a late answer.
 
 use super::EventLoop;
-use crate::api::{Closed, Fault, Service};
-use crate::api::{ConnId, Peer};
+use crate::api::{Closed, ConnId, Fault, Line, Peer, Service};
 use crate::limits::{POOLED_INPUTS, READ_CHUNK};
 use crate::transport::codec::jsonrpc::framer::{Input, Step};
 use crate::transport::codec::jsonrpc::render::Encoding;
@@ -137,19 +136,16 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         };
         match step {
             LineStep::Dry => return false,
-            LineStep::TooLong => {
-                self.hub.raw(id, format!("Line too long: more than {max} bytes were dropped\n").as_bytes());
-            }
-            LineStep::Line if late => self.hub.raw(id, b"The server is shutting down\n"),
-            LineStep::Line => self.tell_line(id, peer, input),
+            _ if late => self.hub.raw(id, b"The server is shutting down\n"),
+            LineStep::TooLong => self.tell_line(id, peer, Line::TooLong(max)),
+            LineStep::Line => self.tell_line(id, peer, Line::Text(&String::from_utf8_lossy(&input.line))),
         }
         input.line.clear();
         true
     }
 
-    fn tell_line(&mut self, id: ConnId, peer: Peer, input: &Input) {
-        let line = String::from_utf8_lossy(&input.line);
-        let outcome = self.dispatcher.line(&mut self.hub, id, peer, &line);
+    fn tell_line(&mut self, id: ConnId, peer: Peer, line: Line<'_>) {
+        let outcome = self.dispatcher.line(&mut self.hub, id, peer, line);
         self.settle(id, outcome);
     }
 
