@@ -15,6 +15,7 @@ use std::{env, panic};
 use cli::Command;
 use rawline::config::options::OPTIONS;
 use rawline::config::{Address, AddressError, Config, ConfigError, DuplicateNames, Listener, Loaded};
+use rawline::limits::RESERVED_FDS;
 use rawline::service::chat::{Chat, Rules};
 use rawline::transport::server::raise_descriptor_limit;
 use rawline::{Server, Wire, log};
@@ -115,6 +116,16 @@ fn serve(config: Config) -> Result<(), Failure> {
         "main",
         format_args!("at most {} connections ({open_files} open files)", limits.max_connections),
     );
+    if limits.max_connections.saturating_add(RESERVED_FDS) > open_files {
+        let room = open_files.saturating_sub(RESERVED_FDS);
+        log::warn(
+            "main",
+            format_args!(
+                "max-connections is {}, but {open_files} open files leave room for {room}: who comes later waits",
+                limits.max_connections
+            ),
+        );
+    }
 
     let mut server = Server::new(limits).map_err(Failure::system)?;
     if let Some(backlog) = config.backlog {

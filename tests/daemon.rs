@@ -263,6 +263,15 @@ fn a_flag_wins_over_the_environment() {
 }
 
 #[test]
+fn more_connections_than_files_are_accepted_with_a_warning() {
+    let daemon = Daemon::start(&["max_connections=10000000"]);
+    daemon.still_answers();
+    let (exit, log) = daemon.stop();
+    assert_eq!(exit, 0);
+    assert!(log.contains("WARN  main       max-connections is 10000000, but "), "{log}");
+}
+
+#[test]
 fn what_is_not_built_yet_is_named_and_not_listed() {
     let daemon = Daemon::start(&["files=/tmp"]);
     daemon.still_answers();

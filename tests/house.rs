@@ -17,7 +17,7 @@ use rawline::service::name;
 /// `root` is the top of a crate: the library's re-exports for the binary, the binary's own items for `cli`.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("lib", &["api", "limits", "transport::mailbox", "transport::server"]),
-    ("main", &["root", "cli", "config", "log", "service", "transport::server"]),
+    ("main", &["root", "cli", "config", "limits", "log", "service", "transport::server"]),
     ("cli", &["root", "config"]),
     ("programs", &["root", "cli", "client", "config", "log"]),
     (
