@@ -43,10 +43,8 @@ impl Fault {
     }
 
     /// -32601: nothing of this name is registered.
-    pub fn method_not_found(name: &str) -> Self {
-        // A name can be as long as a message; the answer need not be.
-        let name: String = name.chars().take(64).collect();
-        Self::protocol(-32601, "Method not found", Some(format!("there is no method {name:?}")))
+    pub const fn method_not_found() -> Self {
+        Self::protocol(-32601, "Method not found", None)
     }
 
     /// -32602: the parameters are not what the method takes.

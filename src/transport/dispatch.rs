@@ -251,7 +251,7 @@ impl<S: Service> Dispatcher<S> {
             return refused(Fault::shutting_down());
         }
         let Some(row) = self.table.find(&request.method) else {
-            return refused(Fault::method_not_found(&request.method));
+            return refused(unknown_method(request));
         };
         if let Err(fault) = (row.guard)(&self.service, id) {
             return refused(fault);
@@ -305,6 +305,16 @@ impl<S: Service> Dispatcher<S> {
         hub.apply(&self.fx);
         self.fx.clear();
     }
+}
+
+/// The seed dialect shows no detail, so none is written for it: unknown methods are cheap to refuse.
+fn unknown_method(request: &Request<'_>) -> Fault {
+    let detail = (request.dialect == Dialect::V2).then(|| {
+        // A name can be as long as a message; the answer need not be.
+        let name: String = request.method.chars().take(64).collect();
+        format!("there is no method {name:?}")
+    });
+    Fault { detail, ..Fault::method_not_found() }
 }
 
 fn put_job(hub: &mut Hub, id: ConnId, job: Job) {
