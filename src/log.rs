@@ -139,7 +139,7 @@ impl fmt::Write for Escaper<'_, '_> {
 }
 
 /// Whether a terminal or a pager could take `c` as a command, a new line or a change of direction.
-fn is_unsafe(c: char) -> bool {
+pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -16,3 +16,5 @@ pub mod server;
 pub mod slab;
 pub(crate) mod sys;
 pub mod timer;
+
+pub use sys::{terminal, wall_clock};

@@ -27,6 +27,8 @@ pub mod kernel_limits;
 mod kqueue;
 pub mod signal;
 pub mod socket;
+pub mod terminal;
+pub mod wall_clock;
 
 #[cfg(poller = "epoll")]
 pub use epoll::Poller;
