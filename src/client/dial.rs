@@ -21,9 +21,6 @@ use crate::transport::sys::{Poll, Poller, socket};
 /// How long to leave a Unix-domain listener alone whose queue is full: there is no event that tells of room.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// No timeout is longer, so that every deadline is a time that exists.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-
 /// A connection in the making.
 ///
 /// Call [`progress`](Self::progress) at once, and then whenever [`fd`](Self::fd) is reported writable or hung up,
@@ -90,7 +87,7 @@ impl Dial {
     pub fn to(endpoint: &Endpoint, addresses: Vec<Address>, timeout: Duration) -> Self {
         Self {
             endpoint: endpoint.clone(),
-            timeout: timeout.min(LONGEST),
+            timeout: timeout.min(super::LONGEST),
             next: addresses.into_iter().map(reachable).collect(),
             attempt: None,
             failed: Vec::new(),
@@ -304,6 +301,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::transport::sys::STARTING_A_PROCESS;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -324,6 +322,7 @@ mod tests {
 
     #[test]
     fn addresses_are_tried_in_turn_until_one_answers() {
+        let _closes_are_the_last = STARTING_A_PROCESS.read().unwrap();
         let (kept, address) = listener();
         let dial = Dial::to(&named(), vec![nobody(), nobody(), Address::Tcp(address)], PATIENCE);
         let ours = drive(dial).unwrap();
@@ -332,6 +331,7 @@ mod tests {
 
     #[test]
     fn the_error_names_every_address_and_why() {
+        let _closes_are_the_last = STARTING_A_PROCESS.read().unwrap();
         let (one, two) = (nobody(), Address::Unix("/no/such/socket".into()));
         let error = drive(Dial::to(&named(), vec![one.clone(), two], PATIENCE)).unwrap_err();
         assert_eq!(
@@ -370,6 +370,7 @@ mod tests {
 
     #[test]
     fn a_timeout_is_a_deadline_that_the_caller_keeps() {
+        let _closes_are_the_last = STARTING_A_PROCESS.read().unwrap();
         // Time is an argument, so nothing is waited for: the attempt is over when `now` says so.
         let (_kept, silent) = full();
         let mut dial = Dial::to(&named(), vec![silent.clone(), nobody()], PATIENCE);

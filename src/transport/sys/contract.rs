@@ -213,6 +213,17 @@ fn a_removed_descriptor_is_never_heard_of_again<P: Poll>() {
     }
 }
 
+fn a_forgotten_descriptor_is_silent_until_it_is_added_again<P: Poll>() {
+    for interest in [Interest::NONE, Interest::READ, Interest::BOTH] {
+        let (mut poller, ours, theirs) = watch::<P>(interest);
+        theirs.shutdown(Shutdown::Both).unwrap();
+        poller.forget(ours.as_raw_fd(), interest).unwrap();
+        assert_eq!(at_once(&mut poller), [], "not even a hangup");
+        poller.add(ours.as_raw_fd(), OURS, Interest::READ).unwrap();
+        assert!(next_says(&mut poller, |event| event.readable));
+    }
+}
+
 fn a_bell_rung_before_the_wait_ends_it<P: Poll>() {
     let mut poller = P::new().unwrap();
     ring(&poller);
@@ -359,6 +370,7 @@ hold! {
     a_reset_is_readable
     a_connection_makes_a_listener_readable
     a_removed_descriptor_is_never_heard_of_again
+    a_forgotten_descriptor_is_silent_until_it_is_added_again
     a_bell_rung_before_the_wait_ends_it
     a_bell_rung_from_another_thread_ends_the_wait
     a_bell_rung_twice_wakes_once

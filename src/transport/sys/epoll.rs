@@ -48,6 +48,10 @@ impl Poll for Poller {
         // Left to close(2), which drops the registration: a system call saved per connection.
     }
 
+    fn forget(&self, fd: RawFd, _interest: Interest) -> Result<()> {
+        control(&self.queue, libc::EPOLL_CTL_DEL, fd, BELL, 0)
+    }
+
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> Result<()> {
         events.clear();
         let timeout = timeout.map_or(-1, whole_millis);

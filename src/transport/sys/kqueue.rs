@@ -52,6 +52,10 @@ impl Poll for Poller {
         }
     }
 
+    fn forget(&self, fd: RawFd, interest: Interest) -> Result<()> {
+        self.change(fd, BELL, filters(interest), UNWATCHED)
+    }
+
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> Result<()> {
         events.clear();
         let timeout = timeout.map(whole_millis).map(|ms| libc::timespec {

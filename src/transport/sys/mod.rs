@@ -22,6 +22,7 @@ use super::io::{Event, Interest, Token};
 mod contract;
 #[cfg(poller = "epoll")]
 mod epoll;
+pub mod file;
 pub mod kernel_limits;
 #[cfg(poller = "kqueue")]
 mod kqueue;
@@ -64,6 +65,12 @@ pub trait Poll: Sized {
     /// (A fork duplicates it until the child's exec: a late event is known by the generation in its token.)
     fn remove(&self, fd: RawFd, interest: Interest);
 
+    /// Ends the watch of a descriptor that stays open, as the standard three do. It can be added again.
+    ///
+    /// # Errors
+    /// Only by a bug: ENOENT, EBADF, ...
+    fn forget(&self, fd: RawFd, interest: Interest) -> Result<()>;
+
     /// Waits until something is ready, the bell was rung or `timeout` has passed (`None`: for ever), and
     /// replaces what is in `events`, with at most `EVENTS_PER_WAIT`. The bell's own event is not among them.
     ///
@@ -99,4 +106,4 @@ fn whole_millis(timeout: Duration) -> c_int {
 /// Held for writing while a test starts a process, and for reading by tests for which a close must be
 /// the last: between fork and exec a child has a copy of every descriptor, close-on-exec or not.
 #[cfg(test)]
-static STARTING_A_PROCESS: std::sync::RwLock<()> = std::sync::RwLock::new(());
+pub(crate) static STARTING_A_PROCESS: std::sync::RwLock<()> = std::sync::RwLock::new(());

@@ -484,6 +484,7 @@ mod tests {
 
     #[test]
     fn a_port_without_a_listener_refuses() {
+        let _closes_are_the_last = STARTING_A_PROCESS.read().unwrap();
         let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 1).unwrap();
         let address = local_addr(&listener).unwrap();
         drop(listener);
@@ -529,6 +530,7 @@ mod tests {
 
     #[test]
     fn unix_connections_are_refused_for_their_reasons() {
+        let _closes_are_the_last = STARTING_A_PROCESS.read().unwrap();
         let path = path("dial");
         assert_eq!(connect_unix(&path).unwrap_err(), Errno::ENOENT);
         let listener = listen_unix(&path, 1).unwrap();
