@@ -5,6 +5,8 @@
 //! place that knows both the services and the transport.
 
 mod cli;
+#[cfg(feature = "cli")]
+mod programs;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -17,14 +19,24 @@ use rawline::service::chat::{Chat, Rules};
 use rawline::transport::server::raise_descriptor_limit;
 use rawline::{Server, Wire, log};
 
-/// Something failed while the server ran. (0, of course, is that nothing did.)
+/// Something failed while it ran, or an echo was not what was sent. (0, of course, is that nothing did.)
 const FAILED: u8 = 1;
 /// The command line is wrong.
 const USAGE: u8 = 2;
-/// An address is taken, does not exist here, or cannot be resolved (EX_UNAVAILABLE).
+/// The server answered a call with an error.
+#[cfg(feature = "cli")]
+const REFUSED: u8 = 3;
+/// A server's address is taken, does not exist here, or cannot be resolved; a client cannot reach its server
+/// (EX_UNAVAILABLE).
 const UNAVAILABLE: u8 = 69;
 /// rawline has a bug (EX_SOFTWARE).
 const BUG: u8 = 70;
+/// The server was reached, and did not answer in time (EX_TEMPFAIL).
+#[cfg(feature = "cli")]
+const SILENT: u8 = 75;
+/// What the server said makes no sense (EX_PROTOCOL).
+#[cfg(feature = "cli")]
+const PROTOCOL: u8 = 76;
 /// The system does not let us (EX_NOPERM).
 const NO_PERMISSION: u8 = 77;
 /// The configuration is wrong: environment, file, or an address that is not allowed (EX_CONFIG).
@@ -73,6 +85,10 @@ fn run() -> Result<(), Failure> {
             }
             serve(config)
         }
+        #[cfg(feature = "cli")]
+        Command::Echo(echo) => programs::echo::run(echo),
+        #[cfg(feature = "cli")]
+        Command::Rpc(rpc) => programs::rpc::run(rpc),
     }
 }
 

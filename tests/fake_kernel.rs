@@ -316,6 +316,21 @@ fn a_signal_answers_what_has_arrived_and_refuses_what_comes_later() {
 }
 
 #[test]
+fn a_stop_answers_what_had_arrived_however_many_turns_it_takes_and_nothing_later() {
+    let limits = Limits { max_requests_per_turn: 1, ..Limits::default() };
+    let mut bench = Bench::new(Kernel::KIND, limits);
+    let (first, slow) = (bench.connect(), bench.connect());
+    bench.world.set_window(slow, Some(5));
+    bench.ask(slow, r#"{"method":"ping"}"#);
+    bench.world.signal(Signal::Terminate);
+    let ping = r#"{"method":"ping"}"#;
+    assert_eq!(bench.ask(first, &ping.repeat(9)), r#"{"status":"success","message":"pong"}"#.repeat(9));
+    assert_eq!(bench.ask(first, &ping.repeat(9)), r#"{"error":"Shutting down","code":-32004}"#.repeat(9));
+    bench.world.set_window(slow, None);
+    assert!(!bench.settle(), "it has nothing more to do");
+}
+
+#[test]
 fn a_stop_ends_after_the_grace_although_somebody_does_not_read() {
     let limits = Limits { shutdown_grace: Duration::from_secs(3), ..Limits::default() };
     let mut bench = Bench::new(Kernel::KIND, limits);

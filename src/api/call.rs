@@ -32,6 +32,27 @@ pub struct Call<'a> {
     pub(crate) mail: &'a Arc<dyn Complete>,
 }
 
+#[cfg(test)]
+impl<'a> Call<'a> {
+    /// A call out of nowhere, for tests of handlers: `args` are raw JSON, by the position of their rules.
+    /// Nobody is connected, and late answers are thrown away.
+    pub(crate) fn for_test(conn: ConnId, peer: Peer, params: &'a [Param], args: &[&'a str]) -> Self {
+        struct Nowhere;
+        impl Directory for Nowhere {
+            fn visit(&self, _: &mut dyn FnMut(ConnId, Peer)) {}
+        }
+        impl Complete for Nowhere {
+            fn complete(&self, _: Ticket, _: Result<String, Fault>) {}
+        }
+        static MAIL: std::sync::LazyLock<Arc<dyn Complete>> = std::sync::LazyLock::new(|| Arc::new(Nowhere));
+        let mut given = [None; MAX_PARAMS];
+        for (slot, arg) in given.iter_mut().zip(args) {
+            *slot = Some(*arg);
+        }
+        Self { conn, peer, args: given, params, ticket: 0, directory: &Nowhere, mail: &MAIL }
+    }
+}
+
 impl<'a> Call<'a> {
     /// The string at position `n` of the row's parameters, without its escapes; `None` if it was left out.
     ///

@@ -1,12 +1,20 @@
 //! The command line: what the user asked for, as a [`Command`].
 //!
 //! It lives in the binary, not in the library, so that whoever builds a server on the library sees no clap and
-//! no exit codes. With the feature `cli` clap reads the flags, which come from the table of options, so
-//! this folder names none of them; without it, `rawline serve` is all there is and the environment configures it.
+//! no exit codes. With the feature `cli` clap reads the flags; those of `serve` come from the table of options, so
+//! this folder names none of them. Without it, `rawline serve` is all there is and the environment configures it.
 //! Nothing here reads a file or starts anything; `main` does that.
 
 #[cfg(not(feature = "cli"))]
 mod bare;
+#[cfg(feature = "cli")]
+mod commands;
+#[cfg(feature = "cli")]
+pub mod echo;
+#[cfg(feature = "cli")]
+mod manual;
+#[cfg(feature = "cli")]
+pub mod rpc;
 #[cfg(feature = "cli")]
 mod serve;
 
@@ -15,35 +23,49 @@ use rawline::config::{Config, Flags};
 #[cfg(not(feature = "cli"))]
 pub use bare::parse;
 #[cfg(feature = "cli")]
-pub use serve::parse;
+pub use commands::parse;
 
 /// What the user asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Print this and be done: the introduction, help or the version.
+    /// Print this and be done: the introduction, help, the version, the manual, completions.
     Print(String),
     /// Run the daemon.
     Serve(Flags),
+    /// Send something through an echo server.
+    #[cfg(feature = "cli")]
+    Echo(echo::Echo),
+    /// Make a call.
+    #[cfg(feature = "cli")]
+    Rpc(rpc::Rpc),
 }
 
-/// What rawline is and the first three commands: the answer to `rawline` alone.
+/// What rawline is and the first commands: the answer to `rawline` alone.
 fn introduction() -> String {
     format!(
         "\
 rawline {version}: a chat, JSON-RPC, file and echo server on raw epoll and kqueue.
 
-Three commands to begin with:
+To begin with:
 
   rawline serve            start it: the chat listens on {address}
   nc {nc}       join it from another terminal: paste this line, press Enter
     {{\"method\":\"join_chat\",\"params\":{{\"username\":\"Alice\"}}}}
-  rawline serve --help     every option, its default and what it is good for
+{clients}  rawline serve --help     every option, its default and what it is good for
 ",
         version = env!("RAWLINE_VERSION"),
         address = Config::default().rpc,
         nc = Config::default().rpc.to_string().replace(':', " "),
+        clients = if cfg!(feature = "cli") { CLIENTS } else { "" },
     )
 }
+
+/// What only a build with the feature `cli` has.
+const CLIENTS: &str = "  \
+  rawline rpc get_users    make a JSON-RPC call: who is there? (--watch to see what happens)
+  rawline echo hello       send something to the echo server and see it come back
+  rawline --help           all commands
+";
 
 #[cfg(test)]
 mod tests {

@@ -51,7 +51,7 @@ pub struct Config {
     pub limits: Limits,
     /// The least important events that are logged.
     pub log_level: Level,
-    /// Whether what people say is logged, at level debug.
+    /// Whether what people say is logged, at level info.
     pub log_bodies: bool,
 }
 

@@ -238,7 +238,7 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "log-bodies",
         group: Group::Log,
-        help: "Logs what people say. Their words are private: leave it off in production.",
+        help: "Logs what people say, at level info. Their words are private: leave it off in production.",
         field: Field::Switch(|c| &mut c.log_bodies),
     },
 ];

@@ -33,6 +33,8 @@ pub struct Connection {
     pub eof: bool,
     /// Its unsent answers went above `out_high` and are not yet at `out_low`.
     pub paused: bool,
+    /// The server is stopping, and all that had arrived by then is answered: what comes now is refused.
+    pub late: bool,
     /// It stands in the run queue.
     pub queued: bool,
     /// It stands in the dirty list.
@@ -115,6 +117,7 @@ impl Connection {
             drained: true,
             eof: false,
             paused: false,
+            late: false,
             queued: false,
             dirty: false,
             codec: Codec::new(wire),
@@ -143,6 +146,11 @@ impl Connection {
     /// a full ring holds requests that wait.
     pub fn has_room(&self) -> bool {
         self.input.as_ref().is_none_or(|input| input.ring.len() < input.ring.capacity())
+    }
+
+    /// Whether nothing of what it has sent waits to be served, as far as we have been told.
+    pub fn is_caught_up(&self) -> bool {
+        self.phase != Phase::Open || !(self.queued || self.paused || self.job.is_some())
     }
 
     /// Whether a call must be answered elsewhere before the next request is looked at.

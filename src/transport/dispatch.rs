@@ -100,13 +100,6 @@ pub enum Outcome {
     Panicked,
 }
 
-/// What one request came to.
-enum Called {
-    Answer(Reply),
-    Fault(Fault),
-    Panicked,
-}
-
 /// The service and its table.
 pub struct Dispatcher<S: Service> {
     table: Table<S>,
@@ -159,26 +152,15 @@ impl<S: Service> Dispatcher<S> {
         };
         self.speaks(hub, id, request.dialect);
         let silent = request.is_notification();
-        let mut outcome = Outcome::Done;
-        match self.call(hub, id, &request, stopping) {
-            Called::Answer(Reply::Later(ticket)) => {
+        let (result, mut outcome) = self.call(hub, id, &request, stopping);
+        match result {
+            Ok(Reply::Later(ticket)) => {
                 put_job(hub, id, Job { batch: None, waiting: Some(Waiting::new(ticket, &request)) });
                 outcome = Outcome::Pending;
             }
-            Called::Panicked => {
-                hub.answer(
-                    id,
-                    request.dialect,
-                    request.id,
-                    Err(&Fault::internal("the handler panicked".into())),
-                );
-                outcome = Outcome::Panicked;
-            }
             _ if silent => {}
-            Called::Answer(Reply::Now(out)) => {
-                hub.answer(id, request.dialect, request.id, Ok(self.fx.result(&out)));
-            }
-            Called::Fault(fault) => hub.answer(id, request.dialect, request.id, Err(&fault)),
+            Ok(Reply::Now(out)) => hub.answer(id, request.dialect, request.id, Ok(self.fx.result(&out))),
+            Err(fault) => hub.answer(id, request.dialect, request.id, Err(&fault)),
         }
         self.apply(hub);
         outcome
@@ -259,24 +241,24 @@ impl<S: Service> Dispatcher<S> {
                 batch.answer(request.id, Err(&Fault::answer_too_large()));
                 continue;
             }
-            match self.call(hub, id, &request, stopping) {
-                Called::Answer(Reply::Later(ticket)) => {
+            let (result, called) = self.call(hub, id, &request, stopping);
+            outcome = called;
+            match result {
+                Ok(Reply::Later(ticket)) => {
                     batch.offset = walk.offset();
                     let waiting = Some(Waiting::new(ticket, &request));
                     put_job(hub, id, Job { batch: Some(Batch { text, ..batch }), waiting });
                     self.apply(hub);
                     return Outcome::Pending;
                 }
-                Called::Panicked => {
-                    batch.answer(request.id, Err(&Fault::internal("the handler panicked".into())));
-                    outcome = Outcome::Panicked;
-                    break;
-                }
                 _ if silent => {}
-                Called::Answer(Reply::Now(out)) => batch.answer(request.id, Ok(self.fx.result(&out))),
-                Called::Fault(fault) => batch.answer(request.id, Err(&fault)),
+                Ok(Reply::Now(out)) => batch.answer(request.id, Ok(self.fx.result(&out))),
+                Err(fault) => batch.answer(request.id, Err(&fault)),
             }
             self.apply(hub);
+            if outcome == Outcome::Panicked {
+                break;
+            }
         }
         if !batch.answers.is_empty() {
             batch.answers.push(b']');
@@ -286,22 +268,29 @@ impl<S: Service> Dispatcher<S> {
     }
 
     /// Looks the method up and calls it; what it asks for stays in `self.fx`.
-    fn call(&mut self, hub: &Hub, id: ConnId, request: &Request<'_>, stopping: bool) -> Called {
+    fn call(
+        &mut self,
+        hub: &Hub,
+        id: ConnId,
+        request: &Request<'_>,
+        stopping: bool,
+    ) -> (Result<Reply, Fault>, Outcome) {
         self.fx.clear();
+        let refused = |fault| (Err(fault), Outcome::Done);
         if stopping {
-            return Called::Fault(Fault::shutting_down());
+            return refused(Fault::shutting_down());
         }
         let Some(row) = self.table.find(&request.method) else {
-            return Called::Fault(Fault::method_not_found(&request.method));
+            return refused(Fault::method_not_found(&request.method));
         };
         if let Err(fault) = (row.guard)(&self.service, id) {
-            return Called::Fault(fault);
+            return refused(fault);
         }
         let args = match bind(request.params, row.params) {
             Ok(args) => args,
-            Err(fault) => return Called::Fault(fault),
+            Err(fault) => return refused(fault),
         };
-        let Some(conn) = hub.conns.get(id) else { return Called::Fault(Fault::shutting_down()) };
+        let Some(conn) = hub.conns.get(id) else { return refused(Fault::shutting_down()) };
         self.tickets = self.tickets.wrapping_add(1);
         let call = Call {
             conn: id,
@@ -313,18 +302,15 @@ impl<S: Service> Dispatcher<S> {
             mail: &self.mail,
         };
         let (service, fx) = (&mut self.service, &mut self.fx);
-        match catch_unwind(AssertUnwindSafe(|| (row.handler)(service, call, fx))) {
-            Ok(Ok(reply)) => Called::Answer(reply),
-            Ok(Err(fault)) => {
-                // A refusal has no effects: a handler may have begun to ask before it found the reason.
-                self.fx.clear();
-                Called::Fault(fault)
-            }
-            Err(_) => {
-                self.fx.clear();
-                Called::Panicked
-            }
+        let (result, outcome) = match catch_unwind(AssertUnwindSafe(|| (row.handler)(service, call, fx))) {
+            Ok(result) => (result, Outcome::Done),
+            Err(_) => (Err(Fault::internal("the handler panicked".into())), Outcome::Panicked),
+        };
+        if result.is_err() {
+            // A refusal has no effects: a handler may have begun to ask before it found the reason.
+            self.fx.clear();
         }
+        (result, outcome)
     }
 
     fn speaks(&mut self, hub: &mut Hub, id: ConnId, dialect: Dialect) {

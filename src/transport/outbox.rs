@@ -142,11 +142,11 @@ impl Turn {
 
     /// Appends bytes of the connection's own, behind all it was to get so far.
     pub fn own(&mut self, outbox: &mut Outbox, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) {
+        self.catch_up(outbox);
         if let (Kind::Push, Some(held)) = (kind, &mut outbox.held) {
             write(held);
             return;
         }
-        self.catch_up(outbox);
         let start = self.own.len();
         write(&mut self.own);
         if kind == Kind::Answer {
@@ -459,5 +459,477 @@ fn taken(sent: Result<usize, IoFault>) -> Result<usize, IoFault> {
     match sent {
         Err(IoFault::WouldBlock) => Ok(0),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    /// What a socket saw: the bytes it took, and how many slices each call offered.
+    #[derive(Default)]
+    struct Socket {
+        got: Vec<u8>,
+        slices: Vec<usize>,
+    }
+
+    impl Socket {
+        /// Flushes into it, with room for so many bytes.
+        fn flush(&mut self, turn: &mut Turn, outbox: &mut Outbox, writable: bool, room: usize) {
+            turn.flush(outbox, writable, |slices| self.take(slices, room)).unwrap();
+        }
+
+        fn take(&mut self, slices: &[IoSlice<'_>], room: usize) -> Result<usize, IoFault> {
+            let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+            assert!(offered > 0, "nobody writes nothing");
+            self.slices.push(slices.len());
+            if room == 0 {
+                return Err(IoFault::WouldBlock);
+            }
+            self.got.extend(slices.iter().flat_map(|slice| slice.iter()).take(room));
+            Ok(offered.min(room))
+        }
+
+        /// What was taken since the last look, and the slices that were offered.
+        fn look(&mut self) -> (String, Vec<usize>) {
+            let got = String::from_utf8(std::mem::take(&mut self.got)).unwrap();
+            (got, std::mem::take(&mut self.slices))
+        }
+    }
+
+    const ALL: usize = usize::MAX;
+
+    fn listener(turn: &mut Turn, encoding: usize) -> Outbox {
+        let mut outbox = Outbox::new(Encoding::FIRST);
+        turn.subscribe(&mut outbox, true);
+        turn.set_encoding(&mut outbox, Encoding::ALL[encoding]);
+        outbox
+    }
+
+    fn answer(turn: &mut Turn, outbox: &mut Outbox, text: &str) {
+        turn.own(outbox, Kind::Answer, |own| own.extend_from_slice(text.as_bytes()));
+    }
+
+    fn push(turn: &mut Turn, outbox: &mut Outbox, text: &str) {
+        turn.own(outbox, Kind::Push, |own| own.extend_from_slice(text.as_bytes()));
+    }
+
+    /// `text` and the number of the encoding.
+    fn broadcast(turn: &mut Turn, except: Option<&mut Outbox>, text: &str) {
+        turn.broadcast(except, |log, encoding| {
+            log.extend_from_slice(text.as_bytes());
+            log.push(b'0' + encoding.index() as u8);
+        });
+    }
+
+    #[test]
+    fn a_listener_gets_all_broadcasts_in_one_slice_and_the_sender_all_but_his_own() {
+        let (mut turn, mut socket) = (Turn::default(), Socket::default());
+        let (mut hears, mut sender) = (listener(&mut turn, 0), listener(&mut turn, 0));
+        for text in ["a", "b"] {
+            broadcast(&mut turn, None, text);
+        }
+        broadcast(&mut turn, Some(&mut sender), "own");
+        for text in ["c", "d"] {
+            broadcast(&mut turn, None, text);
+        }
+        socket.flush(&mut turn, &mut hears, true, ALL);
+        assert_eq!(socket.look(), ("a0b0own0c0d0".into(), vec![1]));
+        socket.flush(&mut turn, &mut sender, true, ALL);
+        assert_eq!(socket.look(), ("a0b0c0d0".into(), vec![2]));
+        turn.reset();
+        assert!(hears.is_empty() && sender.is_empty() && turn.fanout() == 0);
+        socket.flush(&mut turn, &mut hears, true, ALL);
+        assert_eq!(socket.look(), (String::new(), vec![]), "nothing to send costs no call");
+    }
+
+    #[test]
+    fn a_broadcast_that_nobody_hears_is_not_rendered() {
+        let mut turn = Turn::default();
+        let mut alone = listener(&mut turn, 2);
+        turn.broadcast(Some(&mut alone), |_, _| panic!("nobody listens"));
+        turn.subscribe(&mut alone, false);
+        turn.broadcast(None, |_, _| panic!("nobody listens"));
+        let mut never = Outbox::new(Encoding::FIRST);
+        turn.broadcast(Some(&mut never), |_, _| panic!("nobody listens"));
+        assert_eq!(turn.fanout(), 0);
+    }
+
+    #[test]
+    fn own_bytes_and_broadcasts_keep_their_order() {
+        let (mut turn, mut socket) = (Turn::default(), Socket::default());
+        let (mut one, mut other) = (listener(&mut turn, 0), Outbox::new(Encoding::FIRST));
+        answer(&mut turn, &mut one, "A");
+        broadcast(&mut turn, None, "b");
+        push(&mut turn, &mut one, "P");
+        push(&mut turn, &mut other, "x");
+        answer(&mut turn, &mut one, "B");
+        broadcast(&mut turn, None, "c");
+        broadcast(&mut turn, None, "d");
+        socket.flush(&mut turn, &mut one, true, ALL);
+        assert_eq!(socket.look(), ("Ab0PBc0d0".into(), vec![5]));
+        socket.flush(&mut turn, &mut other, true, ALL);
+        assert_eq!(socket.look(), ("x".into(), vec![1]));
+    }
+
+    #[test]
+    fn a_listener_hears_from_subscription_to_its_end() {
+        let (mut turn, mut socket) = (Turn::default(), Socket::default());
+        let _another = listener(&mut turn, 0);
+        let mut outbox = Outbox::new(Encoding::FIRST);
+        broadcast(&mut turn, None, "before");
+        turn.subscribe(&mut outbox, true);
+        turn.subscribe(&mut outbox, true);
+        broadcast(&mut turn, None, "in");
+        turn.subscribe(&mut outbox, false);
+        broadcast(&mut turn, None, "behind");
+        assert!(!outbox.is_flushed());
+        socket.flush(&mut turn, &mut outbox, true, ALL);
+        assert_eq!(socket.look().0, "in0");
+    }
+
+    #[test]
+    fn an_encoding_may_change_in_the_middle_of_a_turn() {
+        let (mut turn, mut socket) = (Turn::default(), Socket::default());
+        let mut outboxes = [0, 1, 2, 3].map(|encoding| listener(&mut turn, encoding));
+        broadcast(&mut turn, None, "a");
+        for (outbox, to) in outboxes.iter_mut().zip([3, 3, 0, 3]) {
+            turn.set_encoding(outbox, Encoding::ALL[to]);
+        }
+        broadcast(&mut turn, None, "b");
+        let [first, ..] = &mut outboxes;
+        turn.set_encoding(first, Encoding::ALL[0]);
+        broadcast(&mut turn, None, "c");
+        for (mut outbox, expected) in outboxes.into_iter().zip(["a0b3c0", "a1b3c3", "a2b0c0", "a3b3c3"]) {
+            socket.flush(&mut turn, &mut outbox, true, ALL);
+            assert_eq!(socket.look().0, expected);
+        }
+    }
+
+    #[test]
+    fn pushes_wait_behind_a_batch_also_over_turns() {
+        let (mut turn, mut socket) = (Turn::default(), Socket::default());
+        let mut outbox = listener(&mut turn, 0);
+        broadcast(&mut turn, None, "before");
+        turn.hold(&mut outbox);
+        broadcast(&mut turn, None, "b");
+        push(&mut turn, &mut outbox, "p");
+        socket.flush(&mut turn, &mut outbox, true, ALL);
+        assert_eq!(socket.look().0, "before0");
+        assert_eq!(outbox.unsent_pushes(), 3, "what waits counts as unsent");
+        turn.reset();
+        broadcast(&mut turn, None, "c");
+        answer(&mut turn, &mut outbox, "[A]");
+        broadcast(&mut turn, None, "d");
+        turn.release(&mut outbox);
+        broadcast(&mut turn, None, "e");
+        socket.flush(&mut turn, &mut outbox, true, ALL);
+        assert_eq!(socket.look().0, "[A]b0pc0d0e0");
+        assert_eq!((outbox.unsent_pushes(), outbox.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn a_write_may_come_up_short_at_every_byte() {
+        let long = "l".repeat(SHARE + 10);
+        let mut length = 0;
+        for cut in 0.. {
+            let (mut turn, mut socket) = (Turn::default(), Socket::default());
+            let mut outbox = listener(&mut turn, 1);
+            answer(&mut turn, &mut outbox, "answer");
+            broadcast(&mut turn, None, "short");
+            push(&mut turn, &mut outbox, "push");
+            broadcast(&mut turn, None, &long);
+            answer(&mut turn, &mut outbox, "another");
+            socket.flush(&mut turn, &mut outbox, true, cut);
+            let in_first = socket.got.len();
+            turn.reset();
+            // More comes while it is blocked: one call at most, and none before the socket says so.
+            broadcast(&mut turn, None, "next");
+            answer(&mut turn, &mut outbox, "last");
+            let was_blocked = outbox.is_blocked();
+            socket.flush(&mut turn, &mut outbox, !was_blocked, ALL);
+            assert_eq!(socket.slices.len(), if was_blocked { 1 } else { 2 });
+            turn.reset();
+            socket.flush(&mut turn, &mut outbox, true, ALL);
+            assert!(outbox.is_empty());
+            let expected = format!("answershort1push{long}1anothernext1last");
+            assert_eq!(socket.look().0, expected, "{cut}");
+            length = in_first;
+            if in_first < cut {
+                break;
+            }
+        }
+        assert_eq!(length, "answershort1pushanother".len() + long.len() + 1, "every position was tried");
+    }
+
+    #[test]
+    fn a_log_is_kept_once_and_only_while_a_backlog_points_into_it() {
+        let (mut turn, mut socket) = (Turn::default(), Socket::default());
+        let mut slow = [0, 0, 0].map(|encoding| listener(&mut turn, encoding));
+        let mut quick = listener(&mut turn, 0);
+        let text = "x".repeat(4 * SHARE);
+        broadcast(&mut turn, None, &text);
+        for outbox in &mut slow {
+            socket.flush(&mut turn, outbox, true, 100);
+        }
+        socket.flush(&mut turn, &mut quick, true, ALL);
+        assert_eq!(Rc::strong_count(&turn.logs[0]), 1 + slow.len(), "shared by the slow, not by the quick");
+        let log = Rc::downgrade(&turn.logs[0]);
+        turn.reset();
+        assert_eq!((log.strong_count(), turn.fanout()), (slow.len(), 0));
+        for (n, outbox) in slow.iter_mut().enumerate() {
+            socket.look();
+            socket.flush(&mut turn, outbox, true, ALL);
+            assert_eq!(socket.look().0.len(), text.len() + 1 - 100);
+            assert_eq!(log.strong_count(), 2 - n);
+        }
+        let reused: *const Vec<u8> = &*turn.logs[0];
+        broadcast(&mut turn, None, &text);
+        socket.flush(&mut turn, &mut slow[0], true, text.len());
+        assert_eq!(Rc::strong_count(&turn.logs[0]), 1, "a rest under {SHARE} bytes is copied");
+        for outbox in &mut slow {
+            socket.flush(&mut turn, outbox, true, ALL);
+        }
+        turn.reset();
+        assert_eq!(reused, &raw const *turn.logs[0], "and the log is used again");
+    }
+
+    #[test]
+    fn answers_and_pushes_are_counted_apart() {
+        let (mut turn, mut socket) = (Turn::default(), Socket::default());
+        let mut outbox = listener(&mut turn, 0);
+        let unsent = |outbox: &Outbox| (outbox.unsent_answers(), outbox.unsent_pushes());
+        answer(&mut turn, &mut outbox, "1234567890");
+        assert_eq!(unsent(&outbox), (10, 0), "answers count before they are flushed");
+        broadcast(&mut turn, None, &"x".repeat(999));
+        answer(&mut turn, &mut outbox, "1234567890");
+        push(&mut turn, &mut outbox, "12345");
+        socket.flush(&mut turn, &mut outbox, true, 0);
+        assert_eq!(unsent(&outbox), (20, 1005));
+        turn.reset();
+        for (room, left) in [(3, (17, 1005)), (7, (10, 1005)), (1, (10, 1004)), (1001, (8, 1003 - 998))] {
+            socket.flush(&mut turn, &mut outbox, true, room);
+            assert_eq!(unsent(&outbox), left);
+        }
+        answer(&mut turn, &mut outbox, "abc");
+        assert_eq!(unsent(&outbox), (11, 5));
+        socket.flush(&mut turn, &mut outbox, true, ALL);
+        assert_eq!(unsent(&outbox), (0, 0));
+    }
+
+    #[test]
+    fn many_pieces_are_merged_into_one_call() {
+        for pieces in [SLICES - 1, SLICES, SLICES + 1, 5 * SLICES] {
+            let (mut turn, mut socket) = (Turn::default(), Socket::default());
+            let mut outbox = listener(&mut turn, 0);
+            let mut expected = String::new();
+            for n in 0..pieces {
+                if n % 2 == 0 {
+                    answer(&mut turn, &mut outbox, &format!("<{n}>"));
+                    expected += &format!("<{n}>");
+                } else {
+                    broadcast(&mut turn, None, &n.to_string());
+                    expected += &format!("{n}0");
+                }
+            }
+            socket.flush(&mut turn, &mut outbox, true, ALL);
+            let slices = if pieces > SLICES { 1 } else { pieces };
+            assert_eq!(socket.look(), (expected, vec![slices]));
+        }
+    }
+
+    #[test]
+    fn a_backlog_of_many_chunks_leaves_in_order() {
+        let (mut turn, mut socket) = (Turn::default(), Socket::default());
+        let mut outbox = Outbox::new(Encoding::FIRST);
+        let mut expected = String::new();
+        for n in 0..3 * SLICES {
+            let write = if n % 2 == 0 { answer } else { push };
+            write(&mut turn, &mut outbox, &format!("<{n}>"));
+            expected += &format!("<{n}>");
+            socket.flush(&mut turn, &mut outbox, n == 0, 0);
+            turn.reset();
+        }
+        socket.look();
+        for _ in 0..3 {
+            socket.flush(&mut turn, &mut outbox, true, ALL);
+        }
+        assert_eq!(socket.look(), (expected, vec![SLICES; 3]));
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_full_socket_is_no_error_and_every_other_fault_is() {
+        for prepare in [
+            |turn: &mut Turn, _: &mut Outbox| broadcast(turn, None, "b"),
+            |turn: &mut Turn, outbox: &mut Outbox| answer(turn, outbox, "a"),
+            |turn: &mut Turn, outbox: &mut Outbox| {
+                answer(turn, outbox, "a");
+                Socket::default().flush(turn, outbox, true, 0);
+                turn.reset();
+            },
+        ] {
+            for fault in [IoFault::Reset, IoFault::NoMemory, IoFault::Other(5)] {
+                let mut turn = Turn::default();
+                let mut outbox = listener(&mut turn, 0);
+                prepare(&mut turn, &mut outbox);
+                assert_eq!(turn.flush(&mut outbox, true, |_| Err(fault)), Err(fault));
+            }
+            let mut turn = Turn::default();
+            let mut outbox = listener(&mut turn, 0);
+            prepare(&mut turn, &mut outbox);
+            assert_eq!(turn.flush(&mut outbox, true, |_| Err(IoFault::WouldBlock)), Ok(()));
+            assert!(outbox.is_blocked() && outbox.is_flushed() && !outbox.is_empty());
+            let untouched = turn.flush(&mut outbox, false, |_| panic!("a blocked socket is left alone"));
+            assert_eq!(untouched, Ok(()));
+        }
+    }
+
+    // --- the naive twin ---
+
+    /// One vector for each connection: every byte it is ever to be sent, with its kind.
+    #[derive(Default)]
+    struct Twin {
+        all: Vec<(u8, Kind)>,
+        sent: usize,
+        held: Option<Vec<u8>>,
+        encoding: usize,
+        subscribed: bool,
+    }
+
+    impl Twin {
+        fn push(&mut self, bytes: &[u8]) {
+            match &mut self.held {
+                Some(held) => held.extend_from_slice(bytes),
+                None => self.all.extend(bytes.iter().map(|&byte| (byte, Kind::Push))),
+            }
+        }
+
+        fn unsent(&self, kind: Kind) -> usize {
+            self.all[self.sent..].iter().filter(|(_, of)| *of == kind).count()
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Answer(Index, usize),
+        Push(Index, usize),
+        Broadcast(Option<Index>, usize),
+        Subscribe(Index, bool),
+        Encoding(Index, usize),
+        /// Holds, or releases what is held.
+        Hold(Index),
+        /// Everybody is flushed: the room in each socket, and whether it said that it is writable.
+        Turn(Vec<(usize, bool)>),
+    }
+
+    const OUTBOXES: usize = 4;
+
+    fn op() -> impl Strategy<Value = Op> {
+        let length = || prop_oneof![4 => 0usize..30, 1 => SHARE - 20..SHARE + 200];
+        let room = prop_oneof![2 => 0usize..60, 1 => 0usize..3000, 2 => Just(ALL)];
+        let one = any::<Index>;
+        prop_oneof![
+            4 => (one(), length()).prop_map(|(who, length)| Op::Answer(who, length)),
+            3 => (one(), length()).prop_map(|(who, length)| Op::Push(who, length)),
+            5 => (prop::option::of(one()), length()).prop_map(|(who, length)| Op::Broadcast(who, length)),
+            3 => (one(), any::<bool>()).prop_map(|(who, subscribed)| Op::Subscribe(who, subscribed)),
+            2 => (one(), 0..ENCODINGS).prop_map(|(who, encoding)| Op::Encoding(who, encoding)),
+            1 => one().prop_map(Op::Hold),
+            3 => vec((room, any::<bool>()), OUTBOXES).prop_map(Op::Turn),
+        ]
+    }
+
+    /// No two of these bytes runs are alike, so nothing can be lost, doubled or swapped unseen.
+    fn fresh(serial: usize, length: usize) -> Vec<u8> {
+        format!("<{serial}>").into_bytes().into_iter().cycle().take(length).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_one_vector_for_each_connection(ops in vec(op(), 1..80)) {
+            let mut turn = Turn::default();
+            let mut outboxes: [Outbox; OUTBOXES] = std::array::from_fn(|_| Outbox::new(Encoding::FIRST));
+            let mut twins: [Twin; OUTBOXES] = Default::default();
+            let mut sockets: [Socket; OUTBOXES] = Default::default();
+            // In the last turns everything goes: a backlog leaves by so many slices at a time.
+            let end = [Op::Turn(vec![(ALL, true); OUTBOXES])];
+            let all = ops.into_iter().chain(end.iter().cloned().cycle().take(8));
+            for (serial, op) in all.enumerate() {
+                match op {
+                    Op::Answer(who, length) => {
+                        let (who, bytes) = (who.index(OUTBOXES), fresh(serial, length));
+                        turn.own(&mut outboxes[who], Kind::Answer, |own| own.extend_from_slice(&bytes));
+                        twins[who].all.extend(bytes.iter().map(|&byte| (byte, Kind::Answer)));
+                    }
+                    Op::Push(who, length) => {
+                        let (who, bytes) = (who.index(OUTBOXES), fresh(serial, length));
+                        turn.own(&mut outboxes[who], Kind::Push, |own| own.extend_from_slice(&bytes));
+                        twins[who].push(&bytes);
+                    }
+                    Op::Broadcast(except, length) => {
+                        let except = except.map(|who| who.index(OUTBOXES));
+                        let bytes = |encoding: usize| fresh(10 * serial + encoding, length + encoding);
+                        turn.broadcast(except.map(|who| &mut outboxes[who]), |log, encoding| {
+                            log.extend_from_slice(&bytes(encoding.index()));
+                        });
+                        for (who, twin) in twins.iter_mut().enumerate() {
+                            if twin.subscribed && except != Some(who) {
+                                twin.push(&bytes(twin.encoding));
+                            }
+                        }
+                    }
+                    Op::Subscribe(who, subscribed) => {
+                        let who = who.index(OUTBOXES);
+                        turn.subscribe(&mut outboxes[who], subscribed);
+                        twins[who].subscribed = subscribed;
+                    }
+                    Op::Encoding(who, encoding) => {
+                        let who = who.index(OUTBOXES);
+                        turn.set_encoding(&mut outboxes[who], Encoding::ALL[encoding]);
+                        twins[who].encoding = encoding;
+                    }
+                    Op::Hold(who) => {
+                        let who = who.index(OUTBOXES);
+                        match twins[who].held.take() {
+                            Some(held) => {
+                                turn.release(&mut outboxes[who]);
+                                twins[who].push(&held);
+                            }
+                            None => {
+                                turn.hold(&mut outboxes[who]);
+                                twins[who].held = Some(Vec::new());
+                            }
+                        }
+                    }
+                    Op::Turn(rooms) => {
+                        for who in 0..OUTBOXES {
+                            let (outbox, twin, socket) = (&mut outboxes[who], &mut twins[who], &mut sockets[who]);
+                            let (room, writable) = rooms[who];
+                            let (calls, before, was_blocked) =
+                                (socket.slices.len(), socket.got.len(), outbox.is_blocked());
+                            socket.flush(&mut turn, outbox, writable, room);
+                            prop_assert!(socket.slices.len() <= calls + 1, "one call a turn");
+                            prop_assert!(writable || !was_blocked || socket.got.len() == before);
+                            twin.sent = socket.got.len();
+                            prop_assert_eq!(outbox.unsent_answers(), twin.unsent(Kind::Answer));
+                            let held = twin.held.as_ref().map_or(0, Vec::len);
+                            prop_assert_eq!(outbox.unsent_pushes(), twin.unsent(Kind::Push) + held);
+                            prop_assert_eq!(outbox.is_blocked(), twin.sent < twin.all.len());
+                            prop_assert!(outbox.is_flushed());
+                        }
+                        turn.reset();
+                        prop_assert!(turn.logs.iter().all(|log| Rc::strong_count(log) == 1 && log.is_empty()));
+                    }
+                }
+            }
+            for (twin, socket) in twins.iter().zip(&sockets) {
+                let all: Vec<u8> = twin.all.iter().map(|(byte, _)| *byte).collect();
+                prop_assert_eq!(socket.got.escape_ascii().to_string(), all.escape_ascii().to_string());
+            }
+        }
     }
 }

@@ -102,6 +102,10 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use std::collections::VecDeque;
 
     fn put(ring: &mut Ring, bytes: &[u8]) -> usize {
         let mut left = bytes;
@@ -149,5 +153,63 @@ mod tests {
         ring.grow(8);
         assert_eq!(put(&mut ring, b"ef"), 2);
         assert_eq!(ring.run(0), b"abcdef");
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        /// Offers so many bytes, in at most so much of the free space.
+        Put(usize, usize),
+        Consume(Index),
+        Grow(usize),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => (0usize..40, 0usize..50).prop_map(|(bytes, most)| Op::Put(bytes, most)),
+            4 => any::<Index>().prop_map(Op::Consume),
+            1 => (0usize..20).prop_map(Op::Grow),
+        ]
+    }
+
+    proptest! {
+        /// Against a queue of bytes, looked at and taken out in pieces of every size.
+        #[test]
+        fn agrees_with_a_queue(capacity in 1usize..40, steps in vec((op(), any::<Index>(), any::<Index>()), 1..120)) {
+            let (mut ring, mut twin, mut scratch) = (Ring::new(capacity), VecDeque::new(), Vec::new());
+            let mut fresh = (0..=u8::MAX).cycle();
+            for (op, from, n) in steps {
+                match op {
+                    Op::Put(bytes, most) => {
+                        let room = ring.capacity() - ring.len();
+                        let free = &mut ring.free(most);
+                        prop_assert_eq!(free[0].len() + free[1].len(), room.min(most));
+                        let put = bytes.min(room.min(most));
+                        for to in free.iter_mut().flat_map(|part| part.iter_mut()).take(put) {
+                            *to = fresh.next().unwrap();
+                            twin.push_back(*to);
+                        }
+                        ring.commit(put);
+                    }
+                    Op::Consume(n) => {
+                        let n = n.index(twin.len() + 1);
+                        ring.consume(n);
+                        twin.drain(..n);
+                    }
+                    Op::Grow(more) => ring.grow(ring.capacity() + more),
+                }
+                prop_assert_eq!((ring.len(), ring.is_empty()), (twin.len(), twin.is_empty()));
+                if twin.is_empty() {
+                    prop_assert!(ring.free(usize::MAX)[1].is_empty(), "an empty ring does not wrap");
+                }
+                let twin = twin.make_contiguous();
+                let (from, n) = (from.index(twin.len() + 1), n.index(twin.len() + 1));
+                prop_assert_eq!(ring.front(n, &mut scratch), &twin[..n]);
+                // From anywhere on, two runs are the rest, and one is empty only at the end.
+                let first = ring.run(from);
+                prop_assert_eq!(first.is_empty(), from == twin.len());
+                let both = [first, ring.run(from + first.len())].concat();
+                prop_assert_eq!(&both, &twin[from..]);
+            }
+        }
     }
 }

@@ -37,6 +37,7 @@ impl Chat {
         let asked = Some(line).filter(|line| !line.trim().is_empty());
         match self.join(conn, peer, asked, fx) {
             Ok((name, _)) => {
+                fx.subscribe(conn);
                 fx.line(conn, format_args!("Welcome to the chat, {name}! /help lists commands."));
             }
             Err(fault) => {

@@ -1,10 +1,12 @@
 //! The chat: one room for all who speak, whatever they speak.
 //!
 //! Owns the room, the rules and their texts: joining, speaking and leaving are decided here, once. How that looks as
-//! a JSON-RPC method is in [`rpc`], as a line with its commands in [`line`]. Knows no socket and no encoding.
+//! a JSON-RPC method is in `rpc.rs`, as a line with its commands in `line.rs`. Knows no socket and no encoding.
 
 mod line;
 mod rpc;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 
@@ -99,7 +101,9 @@ impl Chat {
             system(fx, conn, format_args!("{old} has left the chat!"));
         }
         self.room.join(conn, peer, &name);
-        fx.subscribe(conn);
+        if self.rules.require_join {
+            fx.subscribe(conn);
+        }
         system(fx, conn, format_args!("{name} has joined the chat!"));
         Ok((name, true))
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::EventLoop;
 use crate::api::{Closed, ConnId, Service, Wire};
-use crate::limits::{DRAIN_TIME, READ_CHUNK};
+use crate::limits::{DRAIN_TIME, EVENTS_PER_WAIT, READ_CHUNK};
 use crate::log;
 use crate::transport::connection::Phase;
 use crate::transport::hub::Asked;
@@ -18,8 +18,9 @@ use crate::transport::io::{Io, IoFault, Millis};
 /// A stop is under way.
 pub(super) struct Stopping {
     deadline: Millis,
-    /// What had arrived when it began is still answered: in the turn of the signal, and in one sweep behind it.
-    sweeps: u8,
+    /// What had arrived when it began is still answered: so many more waits that do not sleep report everyone
+    /// whose socket held something.
+    sweeps: usize,
 }
 
 impl Stopping {
@@ -36,7 +37,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             match self.hub.asked.remove(0) {
                 Asked::Stop if self.stopping.is_none() => {
                     let deadline = self.now + self.hub.limits.shutdown_grace;
-                    self.stopping = Some(Stopping { deadline, sweeps: 2 });
+                    let waits = self.hub.conns.len().div_ceil(EVENTS_PER_WAIT).max(1);
+                    // One is counted at the end of this turn.
+                    self.stopping = Some(Stopping { deadline, sweeps: 1 + waits });
                     self.close_listeners();
                 }
                 Asked::Stop => {}
@@ -145,25 +148,34 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         }
     }
 
-    /// Whether requests are refused by now: the stop's sweeps are over.
-    pub(super) fn is_refusing(&self) -> bool {
-        self.stopping.as_ref().is_some_and(|stopping| stopping.sweeps == 0)
+    /// Once everybody who had something to say when the stop was asked for is known, what a connection says
+    /// after all of that was served is too late.
+    pub(super) fn see_whether_late(&mut self, id: ConnId) {
+        if matches!(self.stopping, Some(Stopping { sweeps: 0, .. }))
+            && let Some(conn) = self.hub.conns.get_mut(id)
+        {
+            conn.late |= conn.is_caught_up();
+        }
     }
 
     /// Whether the loop has stopped; ends what is left then.
     pub(super) fn is_finished(&mut self) -> bool {
-        let Some(stopping) = &mut self.stopping else { return false };
-        stopping.sweeps = stopping.sweeps.saturating_sub(1);
-        let swept = stopping.sweeps == 0;
-        let late = self.now >= stopping.deadline;
-        let busy = !self.runnable.is_empty()
+        let Some(Stopping { deadline, sweeps }) = &mut self.stopping else { return false };
+        let is_last_sweep = *sweeps == 1;
+        *sweeps = sweeps.saturating_sub(1);
+        let (is_overdue, is_sweeping) = (self.now >= *deadline, *sweeps > 0);
+        let all: Vec<ConnId> = self.hub.conns.iter().map(|(id, _)| id).collect();
+        if is_last_sweep {
+            all.iter().for_each(|&id| self.see_whether_late(id));
+        }
+        let busy = is_sweeping
+            || !self.runnable.is_empty()
             || self.hub.has_output()
-            || self.hub.conns.iter().any(|(_, conn)| conn.is_waiting() || !conn.outbox.is_empty());
-        if !late && (busy || !swept) {
+            || self.hub.conns.iter().any(|(_, conn)| !conn.is_caught_up() || !conn.outbox.is_empty());
+        if busy && !is_overdue {
             return false;
         }
-        let left: Vec<ConnId> = self.hub.conns.iter().map(|(id, _)| id).collect();
-        for id in left {
+        for id in all {
             self.end(id, Closed::Shutdown, Phase::Over(false));
         }
         self.reap();

@@ -3,7 +3,7 @@
 //! Owns the order of things: who is read, dispatched, flushed and closed when. Bytes are the framers' and the
 //! outbox's, requests the dispatcher's, system calls those of [`Io`]. Generic over `Io`, so the whole server runs
 //! on a simulated kernel, and over the service, so a library user runs his own. The steps are in this file;
-//! [`accept`], [`serve`] and [`ends`] hold the longer ones.
+//! `accept.rs`, `serve.rs` and `ends.rs` hold the longer ones.
 //!
 //! What holds at the end of every turn: every connection with output had one write; every descriptor that
 //! was to be closed is closed, and nowhere else is one closed; the kernel watches each connection for exactly
@@ -289,6 +289,8 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             }
             if conn.paused && conn.outbox.unsent_answers() <= self.hub.limits.out_low {
                 conn.paused = false;
+                // Nobody has watched its socket. If this is the end, it is asked now for what it holds.
+                conn.readable |= self.stopping.is_some();
                 self.enqueue(id);
             }
             self.move_on(id);

@@ -58,6 +58,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             input.clear();
             self.inputs.push(input);
         }
+        self.see_whether_late(id);
     }
 
     /// Dispatches what the ring holds.
@@ -78,10 +79,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             if *requests == 0 || full {
                 return Served::Budget;
             }
+            let late = conn.late;
             let done = match conn.codec {
                 _ if conn.job.is_some() => {
-                    let refuse_all = self.is_refusing();
-                    let outcome = self.dispatcher.resume(&mut self.hub, id, refuse_all);
+                    let outcome = self.dispatcher.resume(&mut self.hub, id, late);
                     self.settle(id, outcome);
                     true
                 }
@@ -101,6 +102,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     fn json(&mut self, id: ConnId, input: &mut Input) -> bool {
         let Some(conn) = self.hub.conns.get_mut(id) else { return false };
         let Codec::JsonRpc(framer) = &mut conn.codec else { return false };
+        let late = conn.late;
         let step = framer.next(input, &self.hub.limits);
         let encoding = Encoding { framing: framer.framing(), ..conn.outbox.encoding() };
         self.hub.set_encoding(id, encoding);
@@ -113,10 +115,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 self.refuse(id, Closed::BadFrame);
             }
             Step::Text(length) => {
-                let refuse_all = self.is_refusing();
                 let bytes = input.ring.front(length, &mut self.scratch);
                 let text = std::str::from_utf8(bytes).expect("the scanner accepts UTF-8 only");
-                let outcome = self.dispatcher.text(&mut self.hub, id, text, refuse_all);
+                let outcome = self.dispatcher.text(&mut self.hub, id, text, late);
                 input.ring.consume(length);
                 self.settle(id, outcome);
             }
@@ -128,7 +129,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     fn line(&mut self, id: ConnId, input: &mut Input) -> bool {
         let max = self.hub.limits.max_line_bytes;
         let Some(conn) = self.hub.conns.get_mut(id) else { return false };
-        let (peer, eof) = (conn.peer, conn.eof);
+        let (peer, eof, late) = (conn.peer, conn.eof, conn.late);
         let Codec::Line(framer) = &mut conn.codec else { return false };
         let step = match framer.next(input, max) {
             LineStep::Dry if eof => framer.finish(input),
@@ -139,7 +140,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             LineStep::TooLong => {
                 self.hub.raw(id, format!("Line too long: more than {max} bytes were dropped\n").as_bytes());
             }
-            LineStep::Line if self.is_refusing() => self.hub.raw(id, b"The server is shutting down\n"),
+            LineStep::Line if late => self.hub.raw(id, b"The server is shutting down\n"),
             LineStep::Line => self.tell_line(id, peer, input),
         }
         input.line.clear();

@@ -1,6 +1,6 @@
 //! How answers and pushes look on the wire: two dialects, two framings.
 //!
-//! Owns the envelopes of WIRE's tables and nothing else: never parses, never knows who receives. Everything is
+//! Owns the envelopes of docs/protocol.md and nothing else: never parses, never knows who receives. Everything is
 //! written as UTF-8 first; for a bare client the piece is then rewritten in ASCII, which is a rewriting
 //! of characters alone, since outside of strings JSON is ASCII.
 

@@ -14,7 +14,7 @@ use crate::api::{Fault, Kind, MAX_PARAMS, Param, unquote};
 /// How a request speaks, and so how it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// The seeds': no `jsonrpc` member.
+    /// The plain one, which clients spoke before there was a choice: no `jsonrpc` member.
     Seed,
     /// JSON-RPC 2.0.
     V2,
