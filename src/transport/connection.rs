@@ -10,8 +10,8 @@ use crate::api::{ConnId, Directory, Peer, Wire};
 use crate::transport::codec::jsonrpc::framer::{Framer, Input};
 use crate::transport::codec::jsonrpc::render::Encoding;
 use crate::transport::codec::line::LineFramer;
-use crate::transport::dispatch::Job;
 use crate::transport::io::{Interest, Millis};
+use crate::transport::job::Job;
 use crate::transport::outbox::Outbox;
 use crate::transport::slab::Slab;
 

@@ -12,11 +12,11 @@ use crate::api::{
     Call, Closed, Complete, ConnId, Effects, Fault, MAX_PARAMS, Peer, Reply, Route, RouteError,
 };
 use crate::api::{Service, Ticket, Wire};
-use crate::limits::BATCH_ANSWER_BYTES;
-use crate::transport::codec::jsonrpc::render::{self, Encoding};
+use crate::transport::codec::jsonrpc::render::Encoding;
 use crate::transport::codec::jsonrpc::request::{Dialect, Rejected, Request, bind};
 use crate::transport::codec::jsonrpc::walk::{Elements, elements};
 use crate::transport::hub::Hub;
+use crate::transport::job::{Batch, Job, Waiting};
 
 /// A service's routes, indexed by name.
 pub struct Table<S: 'static> {
@@ -58,35 +58,6 @@ impl<S> Table<S> {
         let at = self.rows.binary_search_by(|row| (row.name.len(), row.name).cmp(&(name.len(), name)));
         at.ok().map(|at| self.rows[at])
     }
-}
-
-/// What a connection has under way: a deferred call, a batch, or a deferred call within a batch.
-pub struct Job {
-    batch: Option<Batch>,
-    waiting: Option<Waiting>,
-}
-
-impl Job {
-    /// Whether it waits for an answer from elsewhere.
-    pub fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
-    }
-}
-
-/// A batch under way. It owns its text, so the ring goes on, and it can pause between any two elements.
-struct Batch {
-    text: String,
-    offset: usize,
-    answers: Vec<u8>,
-    full: bool,
-}
-
-/// A deferred call.
-struct Waiting {
-    number: u32,
-    dialect: Dialect,
-    id: Option<String>,
-    silent: bool,
 }
 
 /// How a text was dispatched.
@@ -210,8 +181,7 @@ impl<S: Service> Dispatcher<S> {
             n if n > most => format!("a batch has at most max_batch elements ({most})"),
             _ => {
                 hub.hold(id);
-                let batch = Batch { text: text.to_owned(), offset: 0, answers: Vec::new(), full: false };
-                return self.run_batch(hub, id, batch, stopping);
+                return self.run_batch(hub, id, Batch::new(text), stopping);
             }
         };
         hub.answer(id, Dialect::V2, None, Err(&Fault::invalid_request(refused)));
@@ -237,7 +207,7 @@ impl<S: Service> Dispatcher<S> {
                 }
             };
             let silent = request.is_notification();
-            if batch.full && !silent {
+            if batch.is_full && !silent {
                 batch.answer(request.id, Err(&Fault::answer_too_large()));
                 continue;
             }
@@ -334,31 +304,6 @@ impl<S: Service> Dispatcher<S> {
     fn apply(&mut self, hub: &mut Hub) {
         hub.apply(&self.fx);
         self.fx.clear();
-    }
-}
-
-impl Waiting {
-    fn new(ticket: Ticket, request: &Request<'_>) -> Self {
-        Self {
-            number: ticket.number,
-            dialect: request.dialect,
-            id: request.id.map(str::to_owned),
-            silent: request.is_notification(),
-        }
-    }
-}
-
-impl Batch {
-    fn answer(&mut self, id: Option<&str>, result: Result<&str, &Fault>) {
-        let start = self.answers.len();
-        self.answers.push(if start == 0 { b'[' } else { b',' });
-        render::envelope(&mut self.answers, Dialect::V2, id, result);
-        if self.answers.len() > BATCH_ANSWER_BYTES && !self.full {
-            // This answer does not fit: it is replaced, and those behind it are not begun.
-            self.full = true;
-            self.answers.truncate(start + 1);
-            render::envelope(&mut self.answers, Dialect::V2, id, Err(&Fault::answer_too_large()));
-        }
     }
 }
 

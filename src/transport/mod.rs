@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod event_loop;
 pub mod hub;
 pub mod io;
+pub mod job;
 pub mod mailbox;
 pub mod outbox;
 pub mod ring;

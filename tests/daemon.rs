@@ -1,0 +1,438 @@
+//! The process around the chat: how it starts, what it logs, how it stops, where it listens, and how many system
+//! calls a request costs it.
+
+#[path = "common/client.rs"]
+mod client;
+// Not `daemon`, which is this file's own name.
+#[path = "common/daemon.rs"]
+mod process;
+
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use client::{Client, PING, PONG};
+use nix::sys::signal::Signal;
+use process::{Daemon, command};
+use rawline::transport::server::raise_descriptor_limit;
+
+/// Far longer than anything here takes, far shorter than what must not be waited for.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A directory that is gone when the test is over.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = env::temp_dir().join(format!("rawline-{}-{name}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+// --- stopping ---
+
+#[test]
+fn both_signals_stop_it_at_once_although_clients_idle() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut daemon = Daemon::start(&["shutdown_grace=60m"]);
+        let mut idle: Vec<Client> = (0..50).map(|_| daemon.connect()).collect();
+        for client in &mut idle {
+            client.send(r#"{"method":"join_chat"}"#);
+        }
+        idle[49].read_object();
+        let begin = Instant::now();
+        daemon.signal(signal);
+        let (exit, stdout, log) = daemon.wait();
+        assert!(begin.elapsed() < SOON);
+        assert_eq!((exit, stdout.as_str()), (0, ""), "{log}");
+        assert!(log.ends_with("main       stopped\n"), "{log}");
+        // Nobody is told that the others have left: they have not, the server has.
+        for client in &mut idle {
+            assert!(!client.read_to_end().contains("has left"));
+        }
+    }
+}
+
+#[test]
+fn what_was_complete_when_the_signal_came_is_answered() {
+    raise_descriptor_limit().unwrap();
+    // More requests than one turn takes of a connection; more connections than one wait reports.
+    for (clients, requests) in [(1, 1), (5, 3000), (2500, 1)] {
+        let mut daemon = Daemon::start(&[]);
+        let mut clients: Vec<Client> = (0..clients).map(|_| daemon.connect()).collect();
+        for client in &mut clients {
+            client.assert_silent();
+        }
+        // Asleep, it finds all of it together with the signal when it wakes.
+        daemon.signal(Signal::SIGSTOP);
+        for client in &mut clients {
+            client.send(PING.repeat(requests));
+        }
+        daemon.signal(Signal::SIGTERM);
+        daemon.signal(Signal::SIGCONT);
+        for client in &mut clients {
+            let answers = client.read_to_end();
+            assert!(answers == PONG.repeat(requests), "{} bytes: {:?}", answers.len(), answers.get(..200));
+        }
+        assert_eq!(daemon.wait().0, 0);
+    }
+}
+
+/// A client that has asked for far more than the kernel keeps for one who does not read, in few bytes.
+struct Hungry {
+    client: Client,
+    _crowd: Vec<Client>,
+}
+
+impl Hungry {
+    const REQUESTS: usize = 600;
+
+    fn new(daemon: &Daemon) -> Self {
+        let join = |n: usize| {
+            let mut client = daemon.connect();
+            client.send(format!(r#"{{"method":"join_chat","params":["{}{n:02}"]}}"#, "𝒜".repeat(48)));
+            client
+        };
+        let mut crowd: Vec<Client> = (0..100).map(join).collect();
+        for client in &mut crowd {
+            while !client.read_object().contains("Welcome") {}
+        }
+        let mut client = daemon.connect();
+        // The answer to each of these has 64 KiB.
+        client.send(r#"{"method":"get_users"}"#.repeat(Self::REQUESTS));
+        daemon.still_answers();
+        Self { client, _crowd: crowd }
+    }
+}
+
+/// Returns when the daemon refuses what it is asked, which says that it has heard the signal.
+fn wait_until_stopping(client: &mut Client) {
+    for _ in 0..1_000_000 {
+        client.send(r#"{"method":"ping"}"#);
+        let answer = client.read_object();
+        if answer != PONG {
+            assert_eq!(answer, r#"{"error":"Shutting down","code":-32004}"#);
+            return;
+        }
+    }
+    panic!("it goes on as if nothing had happened");
+}
+
+#[test]
+fn a_stopping_server_refuses_requests_and_connections_until_its_answers_are_read() {
+    let mut daemon = Daemon::start(&["shutdown_grace=60m"]);
+    let mut hungry = Hungry::new(&daemon);
+    let mut other = daemon.connect();
+    daemon.signal(Signal::SIGTERM);
+    wait_until_stopping(&mut other);
+    assert!(TcpStream::connect(daemon.address()).is_err(), "the listener is open");
+    other.send(r#"{"jsonrpc":"2.0","method":"ping","id":1}"#);
+    other.expect(r#"{"jsonrpc":"2.0","error":{"code":-32004,"message":"Shutting down"},"id":1}"#);
+    other.send(r#"[{"jsonrpc":"2.0","method":"ping","id":2}]"#);
+    other.expect(r#"[{"jsonrpc":"2.0","error":{"code":-32004,"message":"Shutting down"},"id":2}]"#);
+    // All that it had asked is answered: nothing of it was later than the signal.
+    let answers = hungry.client.read_to_end();
+    assert_eq!(answers.matches("Users retrieved successfully").count(), Hungry::REQUESTS);
+    assert!(answers.ends_with(r#"],"count":100}"#));
+    assert_eq!(daemon.wait().0, 0);
+}
+
+#[test]
+fn who_never_reads_is_waited_for_no_longer_than_the_grace() {
+    let daemon = Daemon::start(&["shutdown_grace=200ms"]);
+    let _hungry = Hungry::new(&daemon);
+    let begin = Instant::now();
+    assert_eq!(daemon.stop().0, 0);
+    assert!(begin.elapsed() >= Duration::from_millis(200), "it waits for its answers");
+    assert!(begin.elapsed() < SOON);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (first, second) in [(Signal::SIGTERM, Signal::SIGINT), (Signal::SIGINT, Signal::SIGTERM)] {
+        let mut daemon = Daemon::start(&["shutdown_grace=60m"]);
+        let _hungry = Hungry::new(&daemon);
+        let mut other = daemon.connect();
+        daemon.signal(first);
+        wait_until_stopping(&mut other);
+        let begin = Instant::now();
+        daemon.signal(second);
+        assert_eq!(daemon.wait().0, 128 + second as i32);
+        assert!(begin.elapsed() < SOON);
+    }
+}
+
+// --- starting ---
+
+/// The exit code and the last line on stderr of a daemon that does not start.
+fn failure(options: &[&str]) -> (i32, String) {
+    let output = command(options).output().unwrap();
+    assert_eq!(output.stdout, b"");
+    let log = String::from_utf8(output.stderr).unwrap();
+    (output.status.code().unwrap(), log.lines().last().unwrap().to_owned())
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    assert_eq!(
+        failure(&[&format!("rpc={address}")]),
+        (
+            69,
+            format!(
+                "rawline: rpc cannot listen on {address}: it is in use: stop its user, or choose another \
+                 with --rpc or RAWLINE_RPC"
+            )
+        )
+    );
+}
+
+#[test]
+fn an_address_of_another_machine_is_one_clear_line() {
+    let (exit, line) = failure(&["rpc=192.0.2.1:0", "allow_remote=true"]);
+    assert_eq!(
+        (exit, line.as_str()),
+        (
+            69,
+            "rawline: rpc cannot listen on 192.0.2.1:0: this machine does not have it: choose another with \
+             --rpc or RAWLINE_RPC"
+        )
+    );
+}
+
+#[test]
+fn a_restarted_daemon_gets_its_port_back_at_once() {
+    let daemon = Daemon::start(&[]);
+    let address = daemon.address().to_owned();
+    let mut client = daemon.connect();
+    client.assert_silent();
+    // The server closes first, so its side of this connection is in TIME_WAIT.
+    assert_eq!(daemon.stop().0, 0);
+    client.expect_end("");
+    drop(client);
+    Daemon::start(&[&format!("rpc={address}")]).still_answers();
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let directory = Directory::new("config");
+    let path = directory.join("rawline.conf");
+    fs::write(&path, "# both say something\nmax_depth = 2\nmax_batch = 2\nrequire_join = true\n").unwrap();
+    let daemon = Daemon::start(&[&format!("config={}", path.display()), "max_depth=5"]);
+    let mut client = daemon.connect();
+    client.send(r#"{"method":"send_message","params":["x"]}"#);
+    client.expect(r#"{"status":"error","message":"Join the chat first"}"#);
+    client.send("[1,2,3]");
+    assert_eq!(client.read_value()["error"]["data"], "a batch has at most max_batch elements (2)");
+    client.send("[[[[[1]]]]]");
+    assert_eq!(client.read_value()[0]["error"]["code"], -32600);
+    client.send("[[[[[[1]]]]]]");
+    assert_eq!(client.read_value()["error"]["data"], "nested deeper than max_depth (5)");
+    client.expect_end("");
+    daemon.still_answers();
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn a_flag_wins_over_the_environment() {
+    let mut command = command(&["duplicate_names=rename"]);
+    command.args(["--duplicate-names", "reject"]);
+    let daemon = Daemon::spawn(command);
+    let mut first = daemon.connect();
+    first.send(r#"{"method":"join_chat","params":["Alice"]}"#);
+    first.read_object();
+    let mut second = daemon.connect();
+    second.send(r#"{"method":"join_chat","params":["Alice"]}"#);
+    second.expect(r#"{"status":"error","message":"Username already taken"}"#);
+}
+
+#[test]
+fn what_is_not_built_yet_is_named_and_not_listed() {
+    let daemon = Daemon::start(&["files=/tmp"]);
+    daemon.still_answers();
+    let (exit, log) = daemon.stop();
+    assert_eq!(exit, 0);
+    assert!(log.contains("the file service is not built yet"), "{log}");
+}
+
+// --- the log ---
+
+/// What is logged of a client that joins and speaks in ways that would like to be read by a terminal.
+fn log_of_a_rogue(options: &[&str]) -> String {
+    let daemon = Daemon::start(&[&["log_level=debug"], options].concat());
+    let mut rogue = daemon.connect();
+    rogue.send(r#"{"method":"send_message","params":["secret \u001b[31m\r\n2026 ERROR forged \u202e"]}"#);
+    rogue.read_object();
+    rogue.send(r#"{"method":"join_chat","params":["\u001b[2J"]}"#);
+    rogue.read_object();
+    rogue.send("{\"method\":\"\u{9b}31m\x7f\",\"id\":1}{\"\x1b\n");
+    rogue.read_object();
+    rogue.finish();
+    rogue.read_to_end();
+    let (exit, log) = daemon.stop();
+    assert_eq!(exit, 0);
+    let obeyed = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+    assert!(!log.contains(obeyed), "{log:?}");
+    for line in log.lines() {
+        let is_time = line.get(..24).is_some_and(|time| time.ends_with('Z') && time.contains('T'));
+        assert!(is_time, "every line is an event of ours: {line:?}");
+    }
+    log
+}
+
+#[test]
+fn what_people_say_is_not_logged() {
+    let log = log_of_a_rogue(&[]);
+    assert!(log.contains("accepted from 127.0.0.1:"), "{log}");
+    assert!(!log.contains("secret") && !log.contains("forged"), "{log}");
+}
+
+#[test]
+fn what_people_say_is_logged_escaped_where_the_operator_asks_for_it() {
+    let log = log_of_a_rogue(&["log_bodies=true"]);
+    assert!(log.contains(r#" says "secret \u001b[31m\r\n2026 ERROR forged \u202e""#), "{log}");
+}
+
+// --- Unix-domain sockets ---
+
+fn unix(path: &Path) -> String {
+    format!("rpc=unix:{}", path.display())
+}
+
+#[test]
+fn a_unix_socket_serves_the_same_chat() {
+    let directory = Directory::new("chat");
+    let path = directory.join("rawline.sock");
+    let daemon = Daemon::start(&[&unix(&path)]);
+    assert_eq!(daemon.address(), format!("unix:{}", path.display()));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut one = daemon.connect();
+    one.send(r#"{"method":"join_chat"}"#);
+    let joined = one.read_value();
+    let name = joined["users"][0].as_str().unwrap().to_owned();
+    let number: u64 = name.strip_prefix("User_").unwrap().parse().unwrap();
+    one.read_object();
+    let mut two = daemon.connect();
+    two.send(r#"{"method":"join_chat","params":["Bob"]}"#);
+    for _ in 0..2 {
+        two.read_object();
+    }
+    one.expect(r#"{"type":"system","message":"Bob has joined the chat!","username":"SYSTEM"}"#);
+    one.send(r#"{"method":"get_users"}"#);
+    let users = one.read_value()["users"].clone();
+    assert_eq!(users[0]["address"], format!("unix:{number}"));
+    let bobs = users[1]["address"].as_str().unwrap().strip_prefix("unix:").unwrap();
+    assert_ne!(bobs.parse::<u64>().unwrap(), number);
+    two.send(r#"{"method":"join_chat","params":["Alice"]}"#);
+    one.expect(r#"{"type":"system","message":"Bob has left the chat!","username":"SYSTEM"}"#);
+    one.expect(r#"{"type":"system","message":"Alice has joined the chat!","username":"SYSTEM"}"#);
+    // A third takes a name in use, and gets his number behind it.
+    let mut three = daemon.connect();
+    three.send(r#"{"method":"join_chat","params":["Alice"]}"#);
+    let third = three.read_value()["users"][2].as_str().unwrap().to_owned();
+    assert!(third.strip_prefix("Alice_").unwrap().parse::<u64>().is_ok(), "{third}");
+    drop(two);
+    one.expect(&format!(
+        r#"{{"type":"system","message":"{third} has joined the chat!","username":"SYSTEM"}}"#
+    ));
+    one.expect(r#"{"type":"system","message":"Alice has left the chat!","username":"SYSTEM"}"#);
+    one.still_answers();
+}
+
+#[test]
+fn a_stale_socket_file_is_replaced_a_live_one_and_other_files_are_not() {
+    let directory = Directory::new("stale");
+    let path = directory.join("rawline.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(fs::metadata(&path).unwrap().file_type().is_socket(), "closing leaves the file");
+    let daemon = Daemon::start(&[&unix(&path)]);
+    daemon.still_answers();
+
+    let (exit, line) = failure(&[&unix(&path)]);
+    assert_eq!(exit, 69);
+    assert_eq!(
+        line,
+        format!(
+            "rawline: rpc cannot listen on unix:{}: it is in use: stop its user, or choose another with --rpc \
+             or RAWLINE_RPC",
+            path.display()
+        )
+    );
+    daemon.still_answers();
+
+    let letter = directory.join("letter");
+    fs::write(&letter, "keep me").unwrap();
+    assert_ne!(failure(&[&unix(&letter)]).0, 0);
+    assert_eq!(fs::read(&letter).unwrap(), b"keep me");
+}
+
+// --- what a request costs ---
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_request_costs_one_read_and_one_write() {
+    const CLIENTS: usize = 20;
+    const REQUESTS: usize = 200;
+    let directory = Directory::new("strace");
+    let summary = directory.join("summary");
+    if !can_trace() {
+        return println!("skipped: strace is missing, or may not trace here");
+    }
+    let strace = ["strace", "-f", "-c", "-o", summary.to_str().unwrap()];
+    let daemon = Daemon::start_under(&strace, &[]);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut client = daemon.connect();
+                for _ in 0..REQUESTS {
+                    client.assert_silent();
+                }
+            });
+        }
+    });
+    assert_eq!(daemon.stop().0, 0);
+
+    let summary = fs::read_to_string(summary).unwrap();
+    let calls = |names: &[&str]| -> usize { names.iter().map(|name| calls_in(&summary, name)).sum() };
+    let reads = calls(&["read", "readv", "recvfrom", "recvmsg"]);
+    let writes = calls(&["write", "writev", "sendto", "sendmsg"]);
+    let requests = CLIENTS * REQUESTS;
+    assert!(reads >= requests && writes >= requests, "they are not where they are looked for:\n{summary}");
+    // In hundredths: 2.02 for each request.
+    assert!(100 * (reads + writes) <= 202 * requests, "{reads} reads, {writes} writes:\n{summary}");
+    // Each connection once, the listener and the waker; nothing is taken out but the listener.
+    assert!(calls(&["epoll_ctl"]) <= CLIENTS + 3, "{summary}");
+    assert!(calls(&["accept4"]) >= CLIENTS, "{summary}");
+}
+
+#[cfg(target_os = "linux")]
+fn can_trace() -> bool {
+    Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// The `calls` column of a row of `strace -c`: the fourth; the name is the last.
+#[cfg(target_os = "linux")]
+fn calls_in(summary: &str, name: &str) -> usize {
+    let mut rows = summary.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row.last() == Some(&name));
+    row.map_or(0, |row| row[3].parse().unwrap())
+}
