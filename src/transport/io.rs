@@ -211,6 +211,11 @@ impl OsIo {
         self.catches_signals = true;
         Ok(())
     }
+
+    /// Ends the watch of a descriptor that stays open, as the standard three do.
+    pub fn forget(&mut self, fd: RawFd, interest: Interest) {
+        self.poller.forget(fd, interest).expect("it fails only by a bug of ours");
+    }
 }
 
 impl Io for OsIo {

@@ -18,4 +18,4 @@ pub mod slab;
 pub(crate) mod sys;
 pub mod timer;
 
-pub use sys::{terminal, wall_clock};
+pub use sys::{file, terminal, wall_clock};

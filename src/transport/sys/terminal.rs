@@ -28,7 +28,8 @@ static BEFORE: AtomicPtr<Before> = AtomicPtr::new(ptr::null_mut());
 
 /// Gives every key to the program, as it is pressed and unseen: no echo, no line editing, no signals from keys, no
 /// translation of CR. Output stays as it was. [`restore`] writes `farewell`, which undoes what was switched on by
-/// escape sequences, and brings the old modes back.
+/// escape sequences, and brings the old modes back. Calling it again is good when somebody else may have changed
+/// the modes meanwhile: those of the first call stay the old ones.
 ///
 /// # Errors
 /// ENOTTY: `terminal` is none. EIO: it is gone.
@@ -45,8 +46,10 @@ pub fn enter_raw(terminal: BorrowedFd<'static>, farewell: &'static [u8]) -> Resu
     raw.c_lflag &= !(libc::ICANON | libc::ECHO | libc::ECHONL | libc::ISIG | libc::IEXTEN);
     raw.c_cc[libc::VMIN] = 1;
     raw.c_cc[libc::VTIME] = 0;
-    // Leaked: a signal handler may look at it at any time. It happens once per start and suspension.
-    BEFORE.store(Box::into_raw(Box::new(Before { fd, modes, farewell })), Ordering::SeqCst);
+    if BEFORE.load(Ordering::SeqCst).is_null() {
+        // Leaked: a signal handler may look at it at any time. It happens once per start and suspension.
+        BEFORE.store(Box::into_raw(Box::new(Before { fd, modes, farewell })), Ordering::SeqCst);
+    }
     // SAFETY: the modes are a whole termios.
     Errno::result(unsafe { libc::tcsetattr(fd, libc::TCSADRAIN, &raw) }).map(drop)
 }
