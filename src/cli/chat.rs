@@ -115,3 +115,53 @@ pub fn read(matches: &ArgMatches) -> Result<Command, String> {
         timeout: read_timeout(matches)?,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    fn run(arguments: &str) -> Result<Chat, String> {
+        match parse(arguments.split(' ').map(Into::into)) {
+            Ok(Command::Chat(chat)) => Ok(chat),
+            Ok(other) => panic!("{other:?}"),
+            Err(failure) => {
+                assert_eq!(failure.exit, crate::USAGE);
+                Err(failure.message)
+            }
+        }
+    }
+
+    #[test]
+    fn each_protocol_has_its_address() {
+        assert_eq!(run("rawline chat").unwrap().to, Config::default().rpc);
+        assert_eq!(run("rawline chat --line").unwrap().to, Config::default().line);
+        assert_eq!(run("rawline chat --line unix:/run/x").unwrap().to.to_string(), "unix:/run/x");
+        assert!(run("rawline chat localhost").unwrap_err().contains("write localhost:PORT"));
+    }
+
+    #[test]
+    fn flags_arrive() {
+        let chat = run("rawline chat h:1 --name Ann --timestamps --color never --no-reconnect --timeout 2s");
+        let expected = Chat {
+            to: "h:1".parse().unwrap(),
+            name: Some("Ann".into()),
+            line: false,
+            json: false,
+            timestamps: true,
+            colour: Colour::Never,
+            reconnect: false,
+            timeout: Duration::from_secs(2),
+        };
+        assert_eq!(chat, Ok(expected));
+        assert_eq!(run("rawline chat").unwrap().colour, Colour::Auto);
+        assert!(run("rawline chat").unwrap().reconnect);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_a_mistake() {
+        assert!(run("rawline chat --json --line").is_err());
+        assert!(run("rawline chat --json --timestamps").is_err());
+        assert!(run("rawline chat --color sometimes").is_err());
+    }
+}

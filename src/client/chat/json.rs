@@ -3,7 +3,7 @@
 //! Owns the text that is still arriving and the requests that are not answered yet. Objects are found by the scanner
 //! that the server uses, so they may come in lines or back to back, and in the seed dialect too: what
 //! the room says before our first request is read is sent that way. Sans-IO; called as a
-//! [`Session`](Session).
+//! [`Session`].
 
 use std::collections::VecDeque;
 

@@ -3,7 +3,7 @@
 //! Owns the line that is still arriving. The protocol has no answers, so every message is followed by `/ping`: the PONG
 //! says that the message before it has been dealt with, and a complaint that came in between is about it. So a
 //! client knows what was said, in which place, and when nothing is under way. Sans-IO; called as a
-//! [`Session`](Session).
+//! [`Session`].
 
 use std::collections::VecDeque;
 

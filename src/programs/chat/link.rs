@@ -148,9 +148,11 @@ impl Link {
         }
     }
 
-    /// Requests whose answers have not come.
-    pub fn unanswered(&self) -> usize {
-        if let State::Up(up) = &self.state { up.session.unanswered() } else { 0 }
+    /// Whether all requests are answered and all answers heard. Several may come at once, and the last of them
+    /// may be the one that matters.
+    pub fn is_quiet(&self) -> bool {
+        let unanswered = if let State::Up(up) = &self.state { up.session.unanswered() } else { 0 };
+        unanswered == 0 && self.events.is_empty()
     }
 
     /// When [`turn`](Self::turn) has something to do even if nothing becomes ready.

@@ -4,9 +4,11 @@
 //! poller's: the socket, standard input, signals and the deadline of the connection. The two [`Face`]s decide what is
 //! said and shown; neither they nor the link ever wait.
 //!
-//! keys → editor → row ┐
-//!                     ├► screen (terminal.rs)        link.rs ◄─► session (library)
-//! news → look → lines ┘  or plain output (pipe.rs)
+//! ```text
+//! keys ─► editor ─► row ─┐
+//!                        ├─► screen (terminal.rs)         link.rs ◄─► session (library)
+//! news ─► look ─► lines ─┘   or plain output (pipe.rs)
+//! ```
 
 mod command;
 mod editor;
@@ -19,7 +21,8 @@ mod terminal;
 mod width;
 
 use std::env;
-use std::io::{self, IsTerminal};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
@@ -189,6 +192,25 @@ impl Input {
         }
         Ok(())
     }
+}
+
+/// Writes all of it, also where somebody has made the output non-blocking.
+fn write_whole(output: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match output.write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut io = OsIo::new()?;
+                if io.add(output.as_raw_fd(), Token(0), Interest::WRITE).is_err() {
+                    return Err(error);
+                }
+                io.wait(&mut Vec::new(), None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn lost(why: &str) -> Failure {

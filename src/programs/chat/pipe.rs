@@ -18,7 +18,7 @@ use rawline::transport::io::Signal;
 use super::command::{self, Command, HELP};
 use super::link::{Event, Link};
 use super::look::{Look, Span, Style};
-use super::{Face, Outcome, failed, lost, shown};
+use super::{Face, Outcome, failed, lost, shown, write_whole};
 use crate::Failure;
 
 /// Messages on their way at once: enough to hide the time that an answer takes.
@@ -98,7 +98,7 @@ impl Pipe {
 
     /// Leaves when nothing is left to say and everything is answered.
     fn end(&self, link: &Link) -> Outcome {
-        let is_done = self.ended && self.lines.is_empty() && self.has_joined && link.unanswered() == 0;
+        let is_done = self.ended && self.lines.is_empty() && self.has_joined && link.is_quiet();
         match self.refused {
             _ if !is_done => Continue(()),
             0 => Break(Ok(())),
@@ -221,7 +221,7 @@ impl Face for Pipe {
 
     fn flush(&mut self) -> io::Result<()> {
         let printed = std::mem::take(&mut self.printed);
-        if printed.is_empty() { Ok(()) } else { self.output.write_all(&printed) }
+        write_whole(&mut self.output, &printed)
     }
 }
 

@@ -5,7 +5,7 @@
 //! stays where it is, to be sent later. Called by the loop of the chat client.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::ops::ControlFlow::{Break, Continue};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::{env, mem};
@@ -20,7 +20,7 @@ use super::keys::Keys;
 use super::link::{Event, Link};
 use super::look::{Look, Span};
 use super::screen::{FAREWELL, Screen};
-use super::{Face, Outcome, shown};
+use super::{Face, Outcome, shown, write_whole};
 use crate::Failure;
 
 /// Where a terminal does not know how wide it is.
@@ -131,7 +131,7 @@ impl Terminal {
 
     /// Leaves, but not before what was said is in the room; asking twice is asking at once.
     fn leave(&mut self, link: &Link) -> Outcome {
-        if mem::replace(&mut self.leaving, true) || link.unanswered() == 0 {
+        if mem::replace(&mut self.leaving, true) || link.is_quiet() {
             return Break(Ok(()));
         }
         self.editor.take();
@@ -147,11 +147,11 @@ impl Terminal {
     /// The terminal may have been anybody's meanwhile.
     fn come_back(&mut self) -> io::Result<()> {
         terminal::enter_raw(self.input, FAREWELL)?;
-        self.resize();
         self.screen.begin_again();
         Ok(())
     }
 
+    /// Looks before every piece of output, since messages may be faster than the signal.
     fn resize(&mut self) {
         let columns = terminal::size(self.output.as_fd()).map_or(COLUMNS, |(columns, _)| columns);
         if columns != self.screen.columns() {
@@ -227,16 +227,14 @@ impl Face for Terminal {
             }
             Event::Failed(failure) => return Break(Err(failure)),
         }
-        if self.leaving && link.unanswered() == 0 { Break(Ok(())) } else { Continue(()) }
+        if self.leaving && link.is_quiet() { Break(Ok(())) } else { Continue(()) }
     }
 
     fn signal(&mut self, signal: Signal) -> Outcome {
         let result = match signal {
             Signal::Interrupt | Signal::Terminate | Signal::HangUp => return Break(Ok(())),
-            Signal::Resize => {
-                self.resize();
-                Ok(())
-            }
+            // It has woken us; the end of the turn looks.
+            Signal::Resize => Ok(()),
             Signal::Suspend => self.suspend(),
             Signal::Continue => self.come_back(),
         };
@@ -244,13 +242,13 @@ impl Face for Terminal {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.resize();
         let prompt = match self.name {
             Name::Unknown { asked: true } => "Your name: ",
             _ => "> ",
         };
         let row = self.editor.row(prompt, self.screen.columns());
-        let output = self.screen.turn(row);
-        if output.is_empty() { Ok(()) } else { self.output.write_all(&output) }
+        write_whole(&mut self.output, &self.screen.turn(row))
     }
 }
 
