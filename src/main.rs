@@ -87,6 +87,8 @@ fn run() -> Result<(), Failure> {
             serve(config)
         }
         #[cfg(feature = "cli")]
+        Command::Chat(chat) => programs::chat::run(chat),
+        #[cfg(feature = "cli")]
         Command::Echo(echo) => programs::echo::run(echo),
         #[cfg(feature = "cli")]
         Command::Rpc(rpc) => programs::rpc::run(rpc),

@@ -13,7 +13,7 @@ use clap_complete::{Shell, generate};
 use rawline::config::options::{OPTIONS, Opt};
 use rawline::config::{Endpoint, nearest, time};
 
-use super::{Command, echo, introduction, manual, rpc, serve};
+use super::{Command, chat, echo, introduction, manual, rpc, serve};
 use crate::{Failure, USAGE};
 
 /// What the arguments, the program's name first, ask for.
@@ -33,6 +33,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
     match matches.subcommand() {
         None => Ok(Command::Print(introduction())),
         Some(("serve", matches)) => Ok(serve::read(matches)),
+        Some(("chat", matches)) => chat::read(matches).map_err(usage),
         Some(("echo", matches)) => echo::read(matches).map_err(usage),
         Some(("rpc", matches)) => rpc::read(matches).map_err(usage),
         Some(("man", _)) => Ok(Command::Print(manual::page(command()))),
@@ -52,6 +53,7 @@ pub fn command() -> clap::Command {
         .about("A chat, JSON-RPC, file and echo server on raw epoll and kqueue")
         .max_term_width(110)
         .subcommand(serve::command())
+        .subcommand(chat::command())
         .subcommand(rpc::command())
         .subcommand(echo::command())
         .subcommand(clap::Command::new("man").about(
@@ -84,6 +86,7 @@ const EXAMPLES: &str = "\
 Try it, the first in a terminal of its own:
 
     rawline serve
+    rawline chat --name Alice
     rawline rpc get_users
     rawline rpc join_chat '{\"username\":\"Alice\"}' --watch
     rawline echo hello

@@ -8,6 +8,8 @@
 #[cfg(not(feature = "cli"))]
 mod bare;
 #[cfg(feature = "cli")]
+pub mod chat;
+#[cfg(feature = "cli")]
 mod commands;
 #[cfg(feature = "cli")]
 pub mod echo;
@@ -32,6 +34,9 @@ pub enum Command {
     Print(String),
     /// Run the daemon.
     Serve(Flags),
+    /// Join the chat.
+    #[cfg(feature = "cli")]
+    Chat(chat::Chat),
     /// Send something through an echo server.
     #[cfg(feature = "cli")]
     Echo(echo::Echo),
@@ -62,6 +67,7 @@ To begin with:
 
 /// What only a build with the feature `cli` has.
 const CLIENTS: &str = "  \
+  rawline chat             join the chat and talk; in a pipe it sends lines
   rawline rpc get_users    make a JSON-RPC call: who is there? (--watch to see what happens)
   rawline echo hello       send something to the echo server and see it come back
   rawline --help           all commands

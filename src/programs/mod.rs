@@ -4,6 +4,7 @@
 //! exit code. Arguments are read already. Whoever closes standard output early has read enough: that is no
 //! failure. Called by `main`.
 
+pub mod chat;
 pub mod echo;
 pub mod rpc;
 
@@ -11,17 +12,20 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rawline::client::dial;
+use rawline::client::dial::{self, DialError};
 use rawline::config::Endpoint;
 
 use crate::{FAILED, Failure, UNAVAILABLE};
 
 /// A connection to the server.
 fn connect(to: &Endpoint, timeout: Duration) -> Result<OwnedFd, Failure> {
-    dial::connect(to, timeout).map_err(|error| {
-        let remedy = if error.is_refused() { ": is `rawline serve` running there?" } else { "" };
-        Failure { exit: UNAVAILABLE, message: format!("{error}{remedy}") }
-    })
+    dial::connect(to, timeout).map_err(|error| unreachable(&error))
+}
+
+/// There is no connection.
+fn unreachable(error: &DialError) -> Failure {
+    let remedy = if error.is_refused() { ": is `rawline serve` running there?" } else { "" };
+    Failure { exit: UNAVAILABLE, message: format!("{error}{remedy}") }
 }
 
 /// Writes all of it to standard output at once; `false`: nobody reads it any more.

@@ -92,13 +92,21 @@ pub enum AcceptFault {
     Other(i32),
 }
 
-/// A signal that asks the daemon to stop.
+/// A signal to the process. The first two ask it to stop; the others come only to a program on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGINT: Ctrl-C.
     Interrupt,
     /// SIGTERM.
     Terminate,
+    /// SIGHUP: the terminal is gone, so this asks to stop too.
+    HangUp,
+    /// SIGWINCH: the terminal has another size.
+    Resize,
+    /// SIGTSTP: somebody asks to be suspended.
+    Suspend,
+    /// SIGCONT: it goes on after having been stopped.
+    Continue,
 }
 
 /// Wakes a waiting loop from any thread. Cheap to clone; waking twice is waking once.
@@ -191,6 +199,22 @@ impl OsIo {
         signal::catch(self.poller.bell())?;
         self.catches_signals = true;
         Ok(())
+    }
+
+    /// The same for a program on a terminal, which also hears of the terminal's size and end and of job control:
+    /// every [`Signal`] there is.
+    ///
+    /// # Errors
+    /// What sigaction(2) says.
+    pub fn catch_terminal_signals(&mut self) -> io::Result<()> {
+        signal::catch_terminal(self.poller.bell())?;
+        self.catches_signals = true;
+        Ok(())
+    }
+
+    /// Ends the watch of a descriptor that stays open, as the standard three do.
+    pub fn forget(&mut self, fd: RawFd, interest: Interest) {
+        self.poller.forget(fd, interest).expect("it fails only by a bug of ours");
     }
 }
 

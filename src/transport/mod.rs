@@ -17,3 +17,5 @@ pub mod server;
 pub mod slab;
 pub(crate) mod sys;
 pub mod timer;
+
+pub use sys::{file, terminal, wall_clock};

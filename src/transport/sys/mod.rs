@@ -28,6 +28,8 @@ pub mod kernel_limits;
 mod kqueue;
 pub mod signal;
 pub mod socket;
+pub mod terminal;
+pub mod wall_clock;
 
 /// The system's own name for what went wrong, for those who have to tell a person.
 pub use nix::errno::Errno;

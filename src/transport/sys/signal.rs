@@ -1,8 +1,9 @@
-//! SIGINT and SIGTERM, which ask the server to stop, and SIGPIPE, which must never end it.
+//! SIGINT and SIGTERM, which ask a process to stop, SIGPIPE, which must never end it, and the signals of a
+//! terminal: its size, its end, job control.
 //!
 //! The same handler on every system: it writes the signal down and rings a poller's bell, so the loop
-//! hears of it as of anything else, in its next turn. A second one ends the process at once, in the
-//! handler, so it works even when the loop is stuck. Called by `OsIo`.
+//! hears of it as of anything else, in its next turn. The second that asks to stop ends the process at once, in
+//! the handler, so it works even when the loop is stuck. Called by `OsIo`.
 //!
 //! Only what is async-signal-safe happens in the handler: atomics, one system call, `_exit`.
 //! signal-safety(7).
@@ -10,20 +11,21 @@
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use libc::c_int;
 use nix::Result;
 use nix::errno::Errno;
-use nix::sys::signal::{self as nix_signal, SaFlags, SigAction, SigHandler, SigSet};
+use nix::sys::signal::{self as nix_signal, SaFlags, SigAction, SigHandler, SigSet, Signal as Number};
+use nix::unistd::Pid;
 
-use super::{Poll, Poller};
+use super::{Poll, Poller, terminal};
 use crate::transport::io::Signal;
 
 /// The descriptor to ring; -1 until somebody catches signals.
 static BELL: AtomicI32 = AtomicI32::new(-1);
-/// The number of a signal that nobody has taken yet, or 0.
-static PENDING: AtomicI32 = AtomicI32::new(0);
+/// The signals that nobody has taken yet: for each the bit of its number, which is below 32 for all of ours.
+static PENDING: AtomicU32 = AtomicU32::new(0);
 /// Whether one has come: the next is the last.
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
@@ -33,43 +35,95 @@ static STOPPING: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// None that a kernel is known to give.
 pub fn catch(bell: Arc<OwnedFd>) -> Result<()> {
+    install(bell, &[Number::SIGINT, Number::SIGTERM])
+}
+
+/// The same, and for a program on a terminal also SIGHUP, which asks to stop, SIGWINCH, SIGTSTP and SIGCONT.
+///
+/// # Errors
+/// None that a kernel is known to give.
+pub fn catch_terminal(bell: Arc<OwnedFd>) -> Result<()> {
+    install(
+        bell,
+        &[
+            Number::SIGINT,
+            Number::SIGTERM,
+            Number::SIGHUP,
+            Number::SIGWINCH,
+            Number::SIGTSTP,
+            Number::SIGCONT,
+        ],
+    )
+}
+
+/// Stops this process and the others of its job, as Ctrl-Z does where nobody catches it, and comes back when they are
+/// continued; or at once, where no shell is there to continue them.
+///
+/// # Errors
+/// None that a kernel is known to give.
+pub fn suspend() -> Result<()> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: neither action runs code that is not async-signal-safe.
+    unsafe {
+        let caught = nix_signal::sigaction(Number::SIGTSTP, &default)?;
+        let stopped = nix_signal::kill(Pid::from_raw(0), Number::SIGTSTP);
+        nix_signal::sigaction(Number::SIGTSTP, &caught)?;
+        stopped
+    }
+}
+
+fn install(bell: Arc<OwnedFd>, numbers: &[Number]) -> Result<()> {
     BELL.store(bell.as_raw_fd(), Ordering::SeqCst);
     // A handler may run at any time from now on, so this descriptor is never closed.
     mem::forget(bell);
-    // Both are masked in the handler, so the second waits until the first is written down.
-    let mut both = SigSet::empty();
-    both.add(nix_signal::SIGINT);
-    both.add(nix_signal::SIGTERM);
+    // All are masked in the handler, so the second waits until the first is written down.
+    let all: SigSet = numbers.iter().copied().collect();
     // Helper threads in a slow system call do not see EINTR (SA_RESTART); waits of a poller always do.
-    let caught = SigAction::new(SigHandler::Handler(on_signal), SaFlags::SA_RESTART, both);
+    let caught = SigAction::new(SigHandler::Handler(on_signal), SaFlags::SA_RESTART, all);
     let ignored = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does only what is async-signal-safe.
     unsafe {
-        nix_signal::sigaction(nix_signal::SIGPIPE, &ignored)?;
-        nix_signal::sigaction(nix_signal::SIGINT, &caught)?;
-        nix_signal::sigaction(nix_signal::SIGTERM, &caught)?;
+        nix_signal::sigaction(Number::SIGPIPE, &ignored)?;
+        for &number in numbers {
+            nix_signal::sigaction(number, &caught)?;
+        }
     }
     Ok(())
 }
 
-/// The signal that has come, once.
+/// What [`take`] knows, those that ask to stop first.
+const KNOWN: [(Number, Signal); 6] = [
+    (Number::SIGINT, Signal::Interrupt),
+    (Number::SIGTERM, Signal::Terminate),
+    (Number::SIGHUP, Signal::HangUp),
+    (Number::SIGWINCH, Signal::Resize),
+    (Number::SIGTSTP, Signal::Suspend),
+    (Number::SIGCONT, Signal::Continue),
+];
+
+/// A signal that has come, once. Ask until there is none: one wait may end for several.
 pub fn take() -> Option<Signal> {
-    match PENDING.swap(0, Ordering::SeqCst) {
-        libc::SIGINT => Some(Signal::Interrupt),
-        libc::SIGTERM => Some(Signal::Terminate),
-        _ => None,
-    }
+    KNOWN.into_iter().find_map(|(number, signal)| {
+        let bit = bit(number as c_int);
+        (PENDING.fetch_and(!bit, Ordering::SeqCst) & bit != 0).then_some(signal)
+    })
+}
+
+fn bit(number: c_int) -> u32 {
+    1 << number
 }
 
 extern "C" fn on_signal(number: c_int) {
-    if STOPPING.swap(true, Ordering::SeqCst) {
+    let asks_to_stop = matches!(number, libc::SIGINT | libc::SIGTERM | libc::SIGHUP);
+    if asks_to_stop && STOPPING.swap(true, Ordering::SeqCst) {
+        terminal::restore();
         // SAFETY: ends the process without unwinding, flushing or atexit handlers.
         unsafe { libc::_exit(128 + number) }
     }
     // The code that was interrupted may be about to read errno.
     let errno = Errno::last_raw();
-    PENDING.store(number, Ordering::SeqCst);
-    // SAFETY: `catch` stored it before it installed this handler, and it is never closed.
+    PENDING.fetch_or(bit(number), Ordering::SeqCst);
+    // SAFETY: `install` stored it before it installed this handler, and it is never closed.
     Poller::ring(unsafe { BorrowedFd::borrow_raw(BELL.load(Ordering::SeqCst)) });
     Errno::set_raw(errno);
 }
@@ -81,8 +135,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
-    use nix::sys::signal::{Signal as Number, kill};
-    use nix::unistd::Pid;
+    use nix::sys::signal::kill;
 
     use super::super::STARTING_A_PROCESS;
     use super::*;
@@ -136,7 +189,11 @@ mod tests {
             std::io::stdout().flush().unwrap();
         };
         let mut poller = Poller::new().unwrap();
-        catch(poller.bell()).unwrap();
+        if role == "sits at a terminal" {
+            catch_terminal(poller.bell()).unwrap();
+        } else {
+            catch(poller.bell()).unwrap();
+        }
         assert_eq!(take(), None);
         say("ready");
         let signal = loop {
@@ -149,6 +206,14 @@ mod tests {
         say(&format!("{signal:?}"));
         match role.as_str() {
             "stops" => std::process::exit(0),
+            "sits at a terminal" => {
+                // Those of a terminal ask for nothing: the second, SIGHUP, is the first that asks to stop.
+                while take() != Some(Signal::HangUp) {
+                    poller.wait(&mut Vec::new(), None).unwrap();
+                }
+                say("HangUp");
+                std::process::exit(0)
+            }
             "is stuck" => loop {
                 std::thread::park();
             },
@@ -175,6 +240,20 @@ mod tests {
             process.send(second);
             let status = process.end();
             assert_eq!((status.code(), status.signal()), (Some(128 + second as i32), None));
+        }
+    }
+
+    #[test]
+    fn the_signals_of_a_terminal_are_told_and_end_nothing() {
+        for (number, name) in
+            [(Number::SIGWINCH, "Resize"), (Number::SIGTSTP, "Suspend"), (Number::SIGCONT, "Continue")]
+        {
+            let mut process = Process::start("sits at a terminal");
+            process.send(number);
+            process.hear(name);
+            process.send(Number::SIGHUP);
+            process.hear("HangUp");
+            assert_eq!(process.end().code(), Some(0));
         }
     }
 
