@@ -48,7 +48,7 @@ const NOT_BUILT: &[(&str, &str)] = &[("files", "file")];
 
 /// Why the process ends, and how.
 #[derive(Debug, PartialEq, Eq)]
-struct Failure {
+pub struct Failure {
     /// One of the codes above.
     exit: u8,
     /// One line that names the remedy.

@@ -15,6 +15,8 @@ pub mod rpc;
 pub mod text;
 mod watch;
 
+pub use crate::transport::sys::{terminal, wall_clock};
+
 use std::time::{Duration, Instant};
 
 /// Nothing is waited for longer, so that every deadline is a time that exists.

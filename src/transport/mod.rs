@@ -17,5 +17,3 @@ pub mod server;
 pub mod slab;
 pub(crate) mod sys;
 pub mod timer;
-
-pub use sys::{file, terminal, wall_clock};

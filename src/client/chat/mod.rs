@@ -1,14 +1,21 @@
 //! A conversation with the chat: what a person wants to say goes in, what there is to show comes out.
 //!
 //! [`Session`] is what both protocols can do, [`json_rpc`] and [`lines`] are the two. Sans-IO: bytes that have
-//! arrived are given to [`Session::receive`], bytes to send are taken from [`Session::output`], and whoever owns
-//! the socket moves them. A session belongs to one connection; after reconnecting there is a new one. Nothing here is
-//! made harmless yet: that is done where it is printed. Called by the loop of the chat client.
+//! arrived are given to [`Session::receive`], bytes to send are taken from [`Session::output`]. [`Link`] owns the
+//! socket that they travel on, and dials anew when it is lost; [`Seat`] is the loop around it, and a [`Face`] what a
+//! person or a program sees of all that. Nothing here is made harmless yet: that is done where it is printed.
 
 mod json;
 mod line;
+mod link;
+mod seat;
 
 use std::fmt;
+
+pub use link::{Event, Link, LinkError, Plan};
+pub use seat::{Broken, Face, Outcome, Seat, write_whole};
+
+pub use crate::transport::io::Signal;
 
 /// What there is to know since the last question.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,11 +4,9 @@
 //! any screen or pipe. Never breaks lines and never prints. Called by the interactive client and by the
 //! one in a pipe.
 
-use std::time::SystemTime;
-
 use rawline::client::chat::News;
 use rawline::client::text::harmless;
-use rawline::transport::wall_clock;
+use rawline::client::wall_clock;
 
 /// Text in one style.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +94,7 @@ impl Look {
         if !self.timestamps {
             return Vec::new();
         }
-        let (hour, minute, second) = wall_clock::local(SystemTime::now());
+        let (hour, minute, second) = wall_clock::now();
         vec![self.span(Style::Dim, &format!("[{hour:02}:{minute:02}:{second:02}] "))]
     }
 

@@ -11,14 +11,13 @@ use std::io::{self, Write};
 use std::ops::ControlFlow::{Break, Continue};
 use std::os::fd::AsFd;
 
-use rawline::client::chat::News;
+use rawline::client::chat::{Event, Face, Link, News, Signal, write_whole};
+use rawline::client::terminal;
 use rawline::log;
-use rawline::transport::io::Signal;
 
 use super::command::{self, Command, HELP};
-use super::link::{Event, Link};
 use super::look::{Look, Span, Style};
-use super::{Face, Outcome, failed, lost, shown, write_whole};
+use super::{Outcome, failed, hopeless, lost, shown};
 use crate::Failure;
 
 /// Messages on their way at once: enough to hide the time that an answer takes.
@@ -155,6 +154,8 @@ impl Pipe {
 }
 
 impl Face for Pipe {
+    type Error = Failure;
+
     fn wants_input(&self, link: &Link) -> bool {
         !self.ended && link.is_joined() && self.lines.is_empty()
     }
@@ -181,7 +182,7 @@ impl Face for Pipe {
     fn hear(&mut self, event: Event, link: &mut Link) -> Outcome {
         match event {
             Event::News(news) => self.news(news, link),
-            Event::Failed(failure) => Break(Err(failure)),
+            Event::Failed(error) => Break(Err(hopeless(error))),
             Event::Lost { why, unconfirmed, again, is_news } => {
                 for text in &unconfirmed {
                     self.refuse(&format!("not confirmed, perhaps not sent: {}", shown(text)));
@@ -204,22 +205,19 @@ impl Face for Pipe {
     }
 
     fn signal(&mut self, signal: Signal) -> Outcome {
-        let number = match signal {
-            Signal::HangUp => libc::SIGHUP,
-            Signal::Interrupt => libc::SIGINT,
-            Signal::Terminate => libc::SIGTERM,
-            Signal::Resize | Signal::Continue => return Continue(()),
-            Signal::Suspend => {
-                return match rawline::transport::terminal::suspend() {
-                    Ok(()) => Continue(()),
-                    Err(error) => Break(Err(Failure::system(error.into()))),
-                };
+        match signal {
+            Signal::HangUp | Signal::Interrupt | Signal::Terminate => {
+                Break(Err(Failure { exit: 128 + signal.number(), message: "stopped by a signal".into() }))
             }
-        };
-        Break(Err(Failure { exit: 128 + number as u8, message: "stopped by a signal".into() }))
+            Signal::Resize | Signal::Continue => Continue(()),
+            Signal::Suspend => match terminal::suspend() {
+                Ok(()) => Continue(()),
+                Err(error) => Break(Err(Failure::system(error.into()))),
+            },
+        }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn show(&mut self) -> io::Result<()> {
         let printed = std::mem::take(&mut self.printed);
         write_whole(&mut self.output, &printed)
     }

@@ -10,17 +10,15 @@ use std::ops::ControlFlow::{Break, Continue};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::{env, mem};
 
-use rawline::client::chat::News;
-use rawline::transport::io::Signal;
-use rawline::transport::terminal;
+use rawline::client::chat::{Event, Face, Link, News, Signal, write_whole};
+use rawline::client::terminal;
 
 use super::command::{self, Command, HELP};
 use super::editor::{Editor, Wish};
 use super::keys::Keys;
-use super::link::{Event, Link};
 use super::look::{Look, Span};
 use super::screen::{FAREWELL, Screen};
-use super::{Face, Outcome, shown, write_whole};
+use super::{Outcome, hopeless, shown};
 use crate::Failure;
 
 /// Where a terminal does not know how wide it is.
@@ -74,7 +72,7 @@ impl Terminal {
             leaving: false,
         };
         terminal.notice(&format!("connecting to {to}; /help lists commands"));
-        terminal.flush()?;
+        terminal.show()?;
         Ok(terminal)
     }
 
@@ -184,6 +182,8 @@ impl Terminal {
 }
 
 impl Face for Terminal {
+    type Error = Failure;
+
     fn wants_input(&self, _: &Link) -> bool {
         true
     }
@@ -225,7 +225,7 @@ impl Face for Terminal {
                     None => return Break(Err(super::lost(&why))),
                 }
             }
-            Event::Failed(failure) => return Break(Err(failure)),
+            Event::Failed(error) => return Break(Err(hopeless(error))),
         }
         if self.leaving && link.is_quiet() { Break(Ok(())) } else { Continue(()) }
     }
@@ -241,7 +241,7 @@ impl Face for Terminal {
         result.map_or_else(|error| Break(Err(Failure::system(error))), Continue)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn show(&mut self) -> io::Result<()> {
         self.resize();
         let prompt = match self.name {
             Name::Unknown { asked: true } => "Your name: ",
@@ -255,7 +255,7 @@ impl Face for Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         // What was still to be said, without a row to type in: the farewell erases it.
-        let _ = self.flush();
+        let _ = self.show();
         terminal::restore();
     }
 }

@@ -18,6 +18,12 @@ use nix::unistd;
 /// Bytes that a descriptor takes without blocking once it is reported writable. A pipe promises no more.
 pub const AT_ONCE: usize = libc::PIPE_BUF;
 
+/// What a read of a terminal says that is gone: EIO.
+pub const GONE: i32 = libc::EIO;
+
+/// What epoll and kqueue say of devices that they cannot watch, like /dev/null, and that are always ready.
+pub const UNWATCHABLE: [i32; 3] = [libc::EPERM, libc::EINVAL, libc::ENODEV];
+
 /// Reads into the first slice, then the second; 0 is EOF.
 ///
 /// # Errors

@@ -109,6 +109,15 @@ pub fn take() -> Option<Signal> {
     })
 }
 
+impl Signal {
+    /// Its number, which is part of the exit code of a process that it ends: 128 + number.
+    pub fn number(self) -> u8 {
+        let (number, _) =
+            KNOWN.into_iter().find(|(_, signal)| *signal == self).expect("all of them are known");
+        number as u8
+    }
+}
+
 fn bit(number: c_int) -> u32 {
     1 << number
 }

@@ -2,24 +2,23 @@
 //!
 //! Owns the socket, the session that speaks on it, and the decision when to dial anew. Tells what happens as
 //! [`Event`]s; never blocks, except that the system's resolver may, once, at the start. Knows no
-//! terminal. Called by the loop of the chat client, and by its two faces for what they want to say.
+//! terminal. Called by the loop of the client, and by its [`Face`](super::Face) for what that wants to say.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rawline::client::backoff::Backoff;
-use rawline::client::chat::{News, Session};
-use rawline::client::dial::{Dial, DialError, Progress};
-use rawline::config::{Address, Endpoint, show_time};
-use rawline::transport::io::{Interest, Io, IoFault, OsIo, Token};
-
-use super::super::{failed, unreachable};
-use crate::Failure;
+use super::{Garbage, News, Session};
+use crate::client::after;
+use crate::client::backoff::Backoff;
+use crate::client::dial::{Dial, DialError, Progress};
+use crate::config::{Address, Endpoint, show_time};
+use crate::transport::io::{Interest, Io, IoFault, OsIo, Token};
 
 /// The token of the socket, of whichever there is.
-pub const SOCKET: Token = Token(1);
+pub(super) const SOCKET: Token = Token(1);
 
 /// Bytes read at once, and how often in one turn: a flood must not keep keys from being seen.
 const READ_BYTES: usize = 64 * 1024;
@@ -42,8 +41,31 @@ pub enum Event {
         is_news: bool,
     },
     /// It is of no use to go on.
-    Failed(Failure),
+    Failed(LinkError),
 }
+
+/// Why it is of no use to go on.
+#[derive(Debug)]
+pub enum LinkError {
+    /// The first connection did not come about.
+    Unreachable(DialError),
+    /// At the other end is no chat.
+    Garbage(Garbage),
+    /// The system will not watch a socket.
+    System(io::Error),
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(error) => error.fmt(f),
+            Self::Garbage(garbage) => garbage.fmt(f),
+            Self::System(error) => write!(f, "the system refuses: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for LinkError {}
 
 /// How to connect.
 pub struct Plan {
@@ -57,7 +79,7 @@ pub struct Plan {
     pub session: fn() -> Box<dyn Session>,
 }
 
-/// The connection.
+/// The connection, with whatever session speaks on it now.
 pub struct Link {
     plan: Plan,
     addresses: Vec<Address>,
@@ -94,14 +116,14 @@ enum Place {
 }
 
 impl Link {
-    /// Finds the addresses, which may take the resolver's time. The connection is made by [`turn`](Self::turn).
+    /// Finds the addresses, which may take the resolver's time. The connection is made in the turns of the loop.
     ///
     /// # Errors
     /// There is no address.
-    pub fn new(plan: Plan) -> Result<Self, Failure> {
-        let addresses = plan.to.addresses().map_err(|why| Failure {
-            exit: crate::UNAVAILABLE,
-            message: format!("cannot connect to {}: its host cannot be resolved ({why})", plan.to),
+    pub fn new(plan: Plan) -> Result<Self, DialError> {
+        let addresses = plan.to.addresses().map_err(|why| DialError::NoAddress {
+            endpoint: plan.to.clone(),
+            why: format!("its host cannot be resolved ({why})"),
         })?;
         let dial = Dial::to(&plan.to, addresses.clone(), plan.timeout);
         Ok(Self {
@@ -136,7 +158,7 @@ impl Link {
         if let State::Up(up) = &mut self.state {
             up.session.join(name);
             up.place = Place::Outside;
-            self.owed_by = Some(Instant::now() + self.plan.timeout);
+            self.owed_by = Some(after(self.plan.timeout));
         }
     }
 
@@ -156,7 +178,7 @@ impl Link {
     }
 
     /// When [`turn`](Self::turn) has something to do even if nothing becomes ready.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.state {
             // Before its first turn it is due at once.
             State::Dialing(dial) => Some(dial.deadline().unwrap_or_else(Instant::now)),
@@ -167,7 +189,7 @@ impl Link {
     }
 
     /// What has happened, one by one.
-    pub fn next(&mut self) -> Option<Event> {
+    pub(super) fn next(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
         if let (Event::News(news), State::Up(up)) = (&event, &mut self.state) {
             match news {
@@ -185,7 +207,7 @@ impl Link {
     }
 
     /// Does what is due, and reads if `ready`.
-    pub fn turn(&mut self, io: &mut OsIo, ready: bool) {
+    pub(super) fn turn(&mut self, io: &mut OsIo, ready: bool) {
         let now = Instant::now();
         match &mut self.state {
             State::Waiting(until) if now >= *until => {
@@ -204,7 +226,7 @@ impl Link {
     }
 
     /// Sends what the session has to say.
-    pub fn flush(&mut self, io: &mut OsIo) {
+    pub(super) fn flush(&mut self, io: &mut OsIo) {
         let State::Up(up) = &mut self.state else { return };
         let fd = up.socket.as_raw_fd();
         let output = up.session.output();
@@ -239,19 +261,19 @@ impl Link {
             Progress::Watch => {
                 let fd = dial.fd().expect("it was just told of").as_raw_fd();
                 if let Err(fault) = io.add(fd, SOCKET, Interest::WRITE) {
-                    self.fail(failed(format!("the system refuses: {}", describe(fault))));
+                    self.fail(LinkError::System(error_of(fault)));
                 }
             }
             Progress::Connected(socket) => {
                 let (session, interest) = ((self.plan.session)(), Interest::WRITE);
                 self.state = State::Up(Up { socket, session, interest, place: Place::Outside });
                 self.was_connected = true;
-                self.owed_by = Some(now + self.plan.timeout);
+                self.owed_by = Some(after(self.plan.timeout));
                 // A session may have news before anything has arrived.
                 self.tell();
             }
             Progress::Failed(error) if !self.was_connected => {
-                self.fail(unreachable(&error));
+                self.fail(LinkError::Unreachable(error));
             }
             Progress::Failed(error) => self.lost(reason(&error)),
         }
@@ -268,7 +290,7 @@ impl Link {
                     let garbage = up.session.receive(&bytes[..count]).err();
                     self.tell();
                     if let Some(garbage) = garbage {
-                        return self.fail(failed(garbage.to_string()));
+                        return self.fail(LinkError::Garbage(garbage));
                     }
                 }
                 Err(IoFault::WouldBlock) => return,
@@ -301,9 +323,9 @@ impl Link {
         self.events.push_back(Event::Lost { why, unconfirmed, again, is_news });
     }
 
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, error: LinkError) {
         self.state = State::Down;
-        self.events.push_back(Event::Failed(failure));
+        self.events.push_back(Event::Failed(error));
     }
 }
 
@@ -315,8 +337,15 @@ fn reason(error: &DialError) -> String {
 fn describe(fault: IoFault) -> String {
     match fault {
         IoFault::Reset => "the network or the server cut it".into(),
-        IoFault::NoMemory => "the system is out of memory".into(),
-        IoFault::WouldBlock => "it would block".into(),
-        IoFault::Other(errno) => io::Error::from_raw_os_error(errno).to_string(),
+        fault => error_of(fault).to_string(),
+    }
+}
+
+pub(super) fn error_of(fault: IoFault) -> io::Error {
+    match fault {
+        IoFault::Reset => io::ErrorKind::ConnectionReset.into(),
+        IoFault::NoMemory => io::ErrorKind::OutOfMemory.into(),
+        IoFault::WouldBlock => io::ErrorKind::WouldBlock.into(),
+        IoFault::Other(errno) => io::Error::from_raw_os_error(errno),
     }
 }
