@@ -328,10 +328,11 @@ fn a_line_longer_than_the_screen_stays_in_its_row() {
     assert_eq!(screen.rows.iter().filter(|row| row.contains("w4")).count(), 1);
     // Narrower, so that the terminal breaks the row; wider again; and a message at each size.
     let mut bob = bob(&daemon);
+    // What comes between the terminal's breaking the row and its telling of the new size is drawn for the old
+    // one; so nothing is on its way while the size changes.
+    terminal.await_screen("the notice", |screen| screen.has("* Bob has joined the chat!"));
     for (n, columns) in [20, 13, 40, 29, 100, 40].into_iter().enumerate() {
         terminal.resize(columns, 12);
-        // tmux breaks the row some time before it tells of the new size: a message in between would be drawn
-        // for the old one.
         terminal.await_screen("its end", |screen| {
             screen.last().starts_with("> ") && screen.last().ends_with("w49")
         });
