@@ -35,6 +35,14 @@ pub struct Limits {
     pub drain_max: usize,
     /// How long a line user may take to give a name.
     pub name_timeout: Duration,
+    /// The largest file that can be stored. A larger one is refused before its first byte.
+    pub max_upload_bytes: usize,
+    /// What an upload must leave free on the disk.
+    pub disk_reserve: usize,
+    /// Uploads under way over all connections; the next one waits until one is over.
+    pub max_uploads: usize,
+    /// How long a file connection may move no byte inside a command or a transfer.
+    pub file_idle_timeout: Duration,
     /// How long a stopping server waits for outboxes to empty.
     pub shutdown_grace: Duration,
 }
@@ -55,6 +63,10 @@ impl Default for Limits {
             max_fanout_per_turn: 256 * 1024,
             drain_max: 1024 * 1024,
             name_timeout: Duration::from_secs(60),
+            max_upload_bytes: 1024 * 1024 * 1024,
+            disk_reserve: 64 * 1024 * 1024,
+            max_uploads: 64,
+            file_idle_timeout: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(5),
         }
     }
@@ -87,7 +99,29 @@ pub const RESERVED_FDS: usize = 64;
 pub const POOLED_INPUTS: usize = 64;
 /// Letters posted to the loop from other threads before `post` refuses more.
 pub const MAILBOX_LETTERS: usize = 1024;
+/// Bytes of a file sent to one connection before the others have their turn. Large enough that downloads of one file
+/// stay close together, and find in the processor's cache what the one before them has just sent.
+pub const FILE_BITE: usize = 2 * 1024 * 1024;
+/// Bytes of files sent in one turn over all connections: a millisecond or two, so the chat stays prompt.
+pub const FILE_BYTES_PER_TURN: usize = 16 * 1024 * 1024;
+/// What is read from an uploading client while a helper writes what came before: two of these are all it has.
+pub const UPLOAD_CHUNK: usize = 128 * 1024;
+/// Bytes of a cold file that a helper reads into memory before they are sent.
+pub const WARM_WINDOW: usize = 4 * 1024 * 1024;
+/// The buffer that helpers read through.
+pub const WARM_CHUNK: usize = 256 * 1024;
+/// Bytes of a file that a helper reads for its digest before it looks for other work.
+pub const HASH_SLICE: usize = 32 * 1024 * 1024;
+/// The answer to LIST; a directory with more is refused.
+pub const LIST_BYTES: usize = 64 * 1024 * 1024;
+/// Digests of files that are remembered.
+pub const DIGESTS_KEPT: usize = 4096;
+/// How long an upload that broke off can be resumed.
+pub const PARTIALS_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Helper threads that look things up on the disk, and those that move bytes.
+pub const FILE_HELPERS: [usize; 2] = [2, 4];
 
+const _: () = assert!(FILE_BITE <= WARM_WINDOW, "what is warmed is enough for a bite");
 const _: () = assert!(READ_CHUNK.is_power_of_two(), "rings grow by doubling");
 const _: () = assert!(ACCEPT_REST_MIN.as_millis() < ACCEPT_REST_MAX.as_millis());
 const _: () = assert!(DEPTH_CEILING < 128, "the scanner's stack has 128 bits");

@@ -9,15 +9,18 @@ mod cli;
 mod programs;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use std::{env, panic};
 
 use cli::Command;
 use rawline::config::options::OPTIONS;
-use rawline::config::{Address, AddressError, Config, ConfigError, DuplicateNames, Listener, Loaded};
+use rawline::config::{self, Address, AddressError, Config, ConfigError, DuplicateNames, Listener, Loaded};
 use rawline::limits::RESERVED_FDS;
 use rawline::service::chat::{Chat, Rules};
-use rawline::transport::server::raise_descriptor_limit;
+use rawline::transport::files::Share;
+use rawline::transport::server::{ByteOrder, SocketOptions, raise_descriptor_limit};
 use rawline::{Server, Wire, log};
 
 /// Something failed while it ran, or an echo was not what was sent. (0, of course, is that nothing did.)
@@ -42,9 +45,6 @@ const PROTOCOL: u8 = 76;
 const NO_PERMISSION: u8 = 77;
 /// The configuration is wrong: environment, file, or an address that is not allowed (EX_CONFIG).
 const CONFIGURATION: u8 = 78;
-
-/// Services that can be configured but do not exist yet.
-const NOT_BUILT: &[(&str, &str)] = &[("files", "file")];
 
 /// Why the process ends, and how.
 #[derive(Debug, PartialEq, Eq)]
@@ -96,8 +96,7 @@ fn run() -> Result<(), Failure> {
 }
 
 fn serve(config: Config) -> Result<(), Failure> {
-    let mut listeners = config.listeners()?;
-    listeners.retain(is_built);
+    let listeners = config.listeners()?;
     for Listener { service, endpoint, address } in &listeners {
         if endpoint.to_string() != address.to_string() {
             log::info("main", format_args!("{service}: {endpoint} is {address}"));
@@ -134,8 +133,22 @@ fn serve(config: Config) -> Result<(), Failure> {
         server.set_backlog(backlog.try_into().unwrap_or(i32::MAX));
     }
     server.catch_signals().map_err(Failure::system)?;
+    server.set_cork(config.cork);
+    if let Some(directory) = &config.files {
+        let share = Share {
+            directory: directory.clone(),
+            writable: config.files_writable,
+            delete: config.files_delete,
+            byte_order: match config.files_byte_order {
+                config::ByteOrder::Big => ByteOrder::Big,
+                config::ByteOrder::Little => ByteOrder::Little,
+            },
+        };
+        server.share(share).map_err(|error| Failure::sharing(directory, &error))?;
+    }
     let mut listening = String::new();
     for Listener { service, address, .. } in &listeners {
+        server.set_socket_options(socket_options(&config, service));
         let bound = listen(&mut server, wire_of(service), address)
             .map_err(|error| Failure::listening(service, address, &error))?;
         listening.push_str(&format!("listening {service} {bound}\n"));
@@ -147,6 +160,7 @@ fn serve(config: Config) -> Result<(), Failure> {
         reject_duplicate_names: config.duplicate_names == DuplicateNames::Reject,
         require_join: config.require_join,
         log_bodies: config.log_bodies,
+        announce_uploads: config.announce_uploads,
     });
     server.run(chat).map_err(|error| Failure { exit: BUG, message: error.to_string() })?;
     log::info("main", format_args!("stopped"));
@@ -159,7 +173,25 @@ fn wire_of(service: &str) -> Wire {
         "rpc" => Wire::JsonRpc,
         "line" => Wire::Line,
         "echo" => Wire::Echo,
-        other => unreachable!("the {other} service is not built"),
+        "files" => Wire::Files,
+        other => unreachable!("there is no service {other}"),
+    }
+}
+
+/// What the kernel is told about the connections of a service.
+fn socket_options(config: &Config, service: &str) -> SocketOptions {
+    let seconds = |time: Duration| time.as_secs().max(1).try_into().unwrap_or(u32::MAX);
+    // It would cut a client that lives but takes its time, which an echo or a download may do.
+    let user_timeout = if ["rpc", "line"].contains(&service) { config.user_timeout } else { Duration::ZERO };
+    SocketOptions {
+        sndbuf: config.sndbuf,
+        rcvbuf: config.rcvbuf,
+        nodelay: config.nodelay,
+        keepalive_idle: seconds(config.keepalive_idle),
+        keepalive_interval: seconds(config.keepalive_interval),
+        keepalive_count: config.keepalive_count.try_into().unwrap_or(u32::MAX),
+        user_timeout: user_timeout.as_millis().try_into().unwrap_or(u32::MAX),
+        congestion: config.congestion.clone(),
     }
 }
 
@@ -171,20 +203,23 @@ fn listen(server: &mut Server, wire: Wire, address: &Address) -> io::Result<Addr
     }
 }
 
-/// Says so, if not.
-fn is_built(listener: &Listener) -> bool {
-    let Some((_, name)) = NOT_BUILT.iter().find(|(service, _)| *service == listener.service) else {
-        return true;
-    };
-    let address = &listener.address;
-    log::info("main", format_args!("the {name} service is not built yet: {address} is not listened on"));
-    false
-}
-
 impl Failure {
     /// The system refused something that no option can change.
     fn system(error: io::Error) -> Self {
         Self { exit: FAILED, message: format!("the system refuses: {error}") }
+    }
+
+    /// The directory cannot be shared.
+    fn sharing(directory: &Path, error: &io::Error) -> Self {
+        let exit = match error.kind() {
+            io::ErrorKind::PermissionDenied => NO_PERMISSION,
+            _ => CONFIGURATION,
+        };
+        let message = format!(
+            "{} cannot be shared: {error}: name another directory with --files or RAWLINE_FILES",
+            directory.display()
+        );
+        Self { exit, message }
     }
 
     /// A service cannot listen on its address.

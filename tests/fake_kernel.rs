@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rawline::service::chat::{Chat, Rules};
 use rawline::transport::event_loop::EventLoop;
+use rawline::transport::files::Share;
+use rawline::transport::files::store::Store;
 use rawline::transport::io::Signal;
 use rawline::{Limits, Wire};
 use world::{End, Kernel, LISTENER, World};
@@ -66,7 +68,7 @@ const UNKIND: [Kernel; 5] = [
     Kernel { read_at_most: 1, ..Kernel::KIND },
     Kernel { write_at_most: 1, ..Kernel::KIND },
     Kernel { again_every: 2, ..Kernel::KIND },
-    Kernel { read_at_most: 3, write_at_most: 2, again_every: 3 },
+    Kernel { read_at_most: 3, write_at_most: 2, again_every: 3, cold: true },
 ];
 
 #[test]
@@ -395,4 +397,48 @@ fn with_require_join_only_the_joined_speak_and_hear() {
     bench.world.take(a);
     bench.ask(a, r#"{"method":"send_message","params":["x"]}"#);
     assert_eq!(bench.world.take(b), "");
+}
+
+/// The file service on a kernel made of queues. Without helper threads its jobs are done where they are asked for.
+#[test]
+fn files_come_and_go_whole_on_every_kernel() {
+    let path = std::env::temp_dir().join(format!("rawline-fake-{}", std::process::id()));
+    let kernels = UNKIND.into_iter().chain([Kernel { cold: true, ..Kernel::KIND }]);
+    for kernel in kernels {
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        let content: String = (0..40_000).map(|n| char::from(b'a' + (n % 23) as u8)).collect();
+        std::fs::write(path.join("a"), &content).unwrap();
+        let share =
+            Share { directory: path.clone(), writable: true, delete: true, byte_order: Default::default() };
+        let limits = Limits { disk_reserve: 0, ..Limits::default() };
+        let world = World::new(kernel);
+        let rules = Rules { announce_uploads: true, ..Rules::default() };
+        let mut event_loop = EventLoop::new(world.clone(), Chat::new(rules), limits.clone()).unwrap();
+        event_loop.share(Store::open(share, &limits).unwrap(), [0, 0]);
+        event_loop.listen(Wire::Files, LISTENER).unwrap();
+        let mut bench = Bench { world, event_loop };
+        let client = bench.connect();
+        let name = |name: &str| [&(name.len() as u16).to_be_bytes()[..], name.as_bytes()].concat();
+        let get = |file: &str| [&[0x12][..], &name(file), &[0; 16]].concat();
+        let size = (content.len() as u64).to_be_bytes();
+        let put = [&[0x13][..], &name("b"), &size, &[0; 32], content.as_bytes()].concat();
+        bench.world.send(client, [get("a"), put, get("b"), [&[0x15][..], &name("a")].concat()].concat());
+        bench.settle();
+        let got = bench.world.take_bytes(client);
+        // An answer to GET has 28 bytes before the file; those to PUT have 12 and 36, that to DELETE has 4.
+        let length = content.len();
+        assert_eq!(got.len(), 2 * (28 + length) + 12 + 36 + 4, "{kernel:?}");
+        assert_eq!(&got[28..28 + length], content.as_bytes());
+        let second = 28 + length + 12 + 36 + 28;
+        assert_eq!(&got[second..second + length], content.as_bytes());
+        assert_eq!(got[got.len() - 4..], [0x15, 0, 0, 0]);
+        bench.world.fin(client);
+        bench.settle();
+        assert_eq!(bench.world.end(client), Some(End::Closed));
+        let left: Vec<_> =
+            std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["b"]);
+    }
+    std::fs::remove_dir_all(&path).unwrap();
 }

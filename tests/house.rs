@@ -17,7 +17,7 @@ use rawline::service::name;
 /// `root` is the top of a crate: the library's re-exports for the binary, the binary's own items for `cli`.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("lib", &["api", "limits", "transport::mailbox", "transport::server"]),
-    ("main", &["root", "cli", "config", "limits", "log", "service", "transport::server"]),
+    ("main", &["root", "cli", "config", "limits", "log", "service", "transport::files", "transport::server"]),
     ("cli", &["root", "config"]),
     ("programs", &["root", "cli", "client", "config", "log"]),
     (
@@ -40,7 +40,16 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("transport", &[]),
     (
         "transport::server",
-        &["api", "limits", "transport::event_loop", "transport::io", "transport::mailbox", "transport::sys"],
+        &[
+            "api",
+            "limits",
+            "transport::codec",
+            "transport::event_loop",
+            "transport::files",
+            "transport::io",
+            "transport::mailbox",
+            "transport::sys",
+        ],
     ),
     (
         "transport::event_loop",
@@ -51,6 +60,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "transport::codec",
             "transport::connection",
             "transport::dispatch",
+            "transport::files",
             "transport::hub",
             "transport::io",
             "transport::mailbox",
@@ -76,6 +86,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &[
             "api",
             "transport::codec",
+            "transport::files",
             "transport::job",
             "transport::io",
             "transport::outbox",
@@ -83,7 +94,20 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("transport::outbox", &["limits", "transport::codec", "transport::io"]),
-    ("transport::mailbox", &["api", "limits", "transport::io"]),
+    (
+        "transport::files",
+        &[
+            "api",
+            "limits",
+            "log",
+            "transport::codec",
+            "transport::io",
+            "transport::sys",
+            "transport::workers",
+        ],
+    ),
+    ("transport::workers", &["api"]),
+    ("transport::mailbox", &["api", "limits", "transport::files", "transport::io"]),
     ("transport::timer", &["transport::io", "transport::slab"]),
     ("transport::slab", &["api"]),
     ("transport::ring", &[]),
@@ -102,9 +126,9 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     ("println", &[]),
     ("eprintln", &[]),
     ("Instant", &["src/client/", "src/transport/io.rs", "src/transport/sys/contract.rs"]),
-    ("SystemTime", &["src/log.rs"]),
-    ("Mutex", &["src/transport/mailbox.rs"]),
-    ("thread", &["src/transport/sys/contract.rs"]),
+    ("SystemTime", &["src/log.rs", "src/transport/sys/dir.rs"]),
+    ("Mutex", &["src/transport/mailbox.rs", "src/transport/workers.rs", "src/transport/files/"]),
+    ("thread", &["src/transport/workers.rs", "src/transport/sys/contract.rs"]),
     ("sleep", &[]),
     ("HashMap", &["src/service/room.rs"]),
     ("async", &[]),

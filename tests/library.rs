@@ -394,7 +394,7 @@ fn late_answers_do_not_depend_on_how_the_kernel_cuts() {
     for kernel in [
         Kernel { read_at_most: 1, ..Kernel::KIND },
         Kernel { write_at_most: 1, ..Kernel::KIND },
-        Kernel { read_at_most: 3, write_at_most: 2, again_every: 3 },
+        Kernel { read_at_most: 3, write_at_most: 2, again_every: 3, cold: true },
     ] {
         let mut bench = Bench::on(kernel);
         let [a, helper] = bench.connect();

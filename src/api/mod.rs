@@ -42,6 +42,10 @@ pub trait Service: Sized + 'static {
     /// A line came from a [`Wire::Line`] connection. The default ignores it.
     fn line(&mut self, _conn: ConnId, _peer: Peer, _line: Line<'_>, _fx: &mut Effects) {}
 
+    /// A client of [`Wire::Files`] has stored a file, which is safe on the disk now. `bytes` is its size. The default
+    /// ignores it.
+    fn uploaded(&mut self, _name: &str, _bytes: u64, _fx: &mut Effects) {}
+
     /// A connection can say nothing more: called exactly once for each `opened`, before its descriptor
     /// is closed. It no longer hears broadcasts.
     fn closed(&mut self, _conn: ConnId, _peer: Peer, _why: Closed, _fx: &mut Effects) {}

@@ -121,6 +121,15 @@ pub enum Wire {
     Line,
     /// Every byte comes back. The service never hears of these.
     Echo,
+    /// A directory's files. The service hears of finished uploads, not of connections.
+    Files,
+}
+
+impl Wire {
+    /// Whether a service is told of such connections.
+    pub(crate) fn reaches_the_service(self) -> bool {
+        matches!(self, Wire::JsonRpc | Wire::Line)
+    }
 }
 
 impl fmt::Display for Wire {
@@ -129,6 +138,7 @@ impl fmt::Display for Wire {
             Wire::JsonRpc => "rpc",
             Wire::Line => "line",
             Wire::Echo => "echo",
+            Wire::Files => "files",
         })
     }
 }
@@ -154,6 +164,10 @@ pub enum Closed {
     NoMemory,
     /// A handler panicked while it served this connection.
     Panicked,
+    /// A file connection moved no byte within `file_idle_timeout`.
+    Stalled,
+    /// A file could not be sent or stored as promised, or version 1 of the wire has no words for a refusal.
+    Broken,
     /// The server stopped.
     Shutdown,
 }
@@ -170,6 +184,8 @@ impl fmt::Display for Closed {
             Closed::SlowConsumer => "slow consumer",
             Closed::NoMemory => "out of kernel memory",
             Closed::Panicked => "a handler panicked",
+            Closed::Stalled => "nothing moved within file_idle_timeout",
+            Closed::Broken => "it could not be answered",
             Closed::Shutdown => "the server stopped",
         })
     }

@@ -59,6 +59,8 @@ fn argument(opt: &'static Opt) -> Arg {
 fn heading(group: Group) -> &'static str {
     match group {
         Group::Addresses => "Addresses",
+        Group::Files => "Files",
+        Group::Sockets => "Sockets",
         Group::Chat => "Chat",
         Group::Limits => "Limits",
         Group::Log => "Log",

@@ -304,7 +304,9 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn listener() -> (OwnedFd, SocketAddr) {
-        let listener = socket::listen_tcp("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let listener =
+            socket::listen_tcp("127.0.0.1:0".parse().unwrap(), 16, &socket::SocketOptions::default())
+                .unwrap();
         let address = socket::local_addr(&listener).unwrap();
         (listener, address)
     }
@@ -399,7 +401,8 @@ mod tests {
 
     /// A listener whose queue is full, so that no further connection gets an answer; and what keeps it so.
     fn full() -> (Vec<OwnedFd>, Address) {
-        let listener = socket::listen_tcp("127.0.0.1:0".parse().unwrap(), 0).unwrap();
+        let listener =
+            socket::listen_tcp("127.0.0.1:0".parse().unwrap(), 0, &socket::SocketOptions::default()).unwrap();
         let address = socket::local_addr(&listener).unwrap();
         let (mut kept, endpoint) = (vec![listener], address.to_string().parse().unwrap());
         while let Ok(socket) = connect(&endpoint, Duration::from_millis(100)) {

@@ -14,6 +14,7 @@ mod value;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use endpoint::{Address, AddressError, Endpoint};
 pub use load::nearest;
@@ -37,10 +38,34 @@ pub struct Config {
     pub files_listen: Endpoint,
     /// Whether clients may store files.
     pub files_writable: bool,
+    /// Whether clients who may store files may remove them too.
+    pub files_delete: bool,
+    /// How version 1 of the file wire writes integers.
+    pub files_byte_order: ByteOrder,
+    /// Whether the room is told of every file that was stored.
+    pub announce_uploads: bool,
     /// Whether an address that other machines can reach is accepted.
     pub allow_remote: bool,
     /// Connections that the kernel keeps until they are accepted; `None`: the most it allows.
     pub backlog: Option<u32>,
+    /// Bytes of a socket's send buffer; 0: the kernel tunes it.
+    pub sndbuf: usize,
+    /// Bytes of a socket's receive buffer; 0: the kernel tunes it.
+    pub rcvbuf: usize,
+    /// Small segments leave at once.
+    pub nodelay: bool,
+    /// What stands before a file leaves together with its first bytes.
+    pub cork: bool,
+    /// Silence before the kernel asks whether a peer is there.
+    pub keepalive_idle: Duration,
+    /// Time between two such questions.
+    pub keepalive_interval: Duration,
+    /// How many go unanswered before the peer is given up.
+    pub keepalive_count: usize,
+    /// How long sent bytes of the chat may go unacknowledged.
+    pub user_timeout: Duration,
+    /// The kernel's congestion control; `None`: chosen for each listener.
+    pub congestion: Option<String>,
     /// What happens to a name in use.
     pub duplicate_names: DuplicateNames,
     /// Whether only the joined may speak and hear.
@@ -64,6 +89,15 @@ pub enum DuplicateNames {
     Reject,
 }
 
+/// How raw integers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteOrder {
+    /// Network byte order.
+    Big,
+    /// As most processors keep them.
+    Little,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -73,8 +107,20 @@ impl Default for Config {
             files: None,
             files_listen: Endpoint::loopback(65434),
             files_writable: false,
+            files_delete: false,
+            files_byte_order: ByteOrder::Big,
+            announce_uploads: false,
             allow_remote: false,
             backlog: None,
+            sndbuf: 0,
+            rcvbuf: 0,
+            nodelay: true,
+            cork: true,
+            keepalive_idle: Duration::from_secs(60),
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_count: 3,
+            user_timeout: Duration::from_secs(90),
+            congestion: None,
             duplicate_names: DuplicateNames::Rename,
             require_join: false,
             max_connections: None,

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use super::endpoint::path;
 use super::value::{
-    GIB, KIB, MIB, count, show_range, show_size, show_time, show_word, size, sized, time, timed, within, word,
+    GIB, KIB, MIB, TIB, count, kernel_name, show_range, show_size, show_time, show_word, size, sized, time,
+    timed, within, word,
 };
-use super::{Config, DuplicateNames, Endpoint};
+use super::{ByteOrder, Config, DuplicateNames, Endpoint};
 use crate::limits::{DEPTH_CEILING, Limits, READ_CHUNK};
 use crate::log::Level;
 
@@ -34,6 +35,10 @@ pub struct Opt {
 pub enum Group {
     /// Who can connect, and where.
     Addresses,
+    /// What is shared, and how.
+    Files,
+    /// What the kernel is told about every TCP connection.
+    Sockets,
     /// The rules of the chat.
     Chat,
     /// How much of anything.
@@ -60,6 +65,10 @@ pub enum Field {
     Time(fn(&mut Config) -> &mut Duration, RangeInclusive<Duration>),
     /// A word of [`LEVELS`].
     Level(fn(&mut Config) -> &mut Level),
+    /// A word of [`ORDERS`].
+    Order(fn(&mut Config) -> &mut ByteOrder),
+    /// A name that only the kernel knows, or `auto`.
+    Name(fn(&mut Config) -> &mut Option<String>),
     /// A word of [`DUPLICATES`].
     Duplicates(fn(&mut Config) -> &mut DuplicateNames),
 }
@@ -67,6 +76,9 @@ pub enum Field {
 /// How the levels of the log are written.
 pub const LEVELS: &[(&str, Level)] =
     &[("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug)];
+
+/// How byte orders are written.
+pub const ORDERS: &[(&str, ByteOrder)] = &[("big", ByteOrder::Big), ("little", ByteOrder::Little)];
 
 /// How the policies for a name in use are written.
 pub const DUPLICATES: &[(&str, DuplicateNames)] =
@@ -105,12 +117,6 @@ pub static OPTIONS: &[Opt] = &[
         field: Field::Endpoint(|c| &mut c.files_listen),
     },
     Opt {
-        name: "files-writable",
-        group: Group::Addresses,
-        help: "Lets clients store files too. Whoever can connect can then fill the disk.",
-        field: Field::Switch(|c| &mut c.files_writable),
-    },
-    Opt {
         name: "allow-remote",
         group: Group::Addresses,
         help: "Accepts addresses that other machines can reach. There is no authentication and no TLS yet: \
@@ -123,6 +129,97 @@ pub static OPTIONS: &[Opt] = &[
         help: "Connections that the kernel keeps waiting until they are accepted; auto is the most it allows. \
                The kernel cuts a larger number to that.",
         field: Field::Auto(|c| &mut c.backlog, 1..=1_000_000),
+    },
+    Opt {
+        name: "files-writable",
+        group: Group::Files,
+        help: "Lets clients store files too. Whoever can connect can then fill the disk.",
+        field: Field::Switch(|c| &mut c.files_writable),
+    },
+    Opt {
+        name: "files-delete",
+        group: Group::Files,
+        help: "Lets clients who may store files remove them too. There is no way back.",
+        field: Field::Switch(|c| &mut c.files_delete),
+    },
+    Opt {
+        name: "files-byte-order",
+        group: Group::Files,
+        help: "How version 1 of the file wire writes integers: big is network byte order, little is for peers that \
+               send them raw. Version 2 is big always.",
+        field: Field::Order(|c| &mut c.files_byte_order),
+    },
+    Opt {
+        name: "announce-uploads",
+        group: Group::Files,
+        help: "Tells the chat of every file that was stored: its name and size. Everybody in the room reads it.",
+        field: Field::Switch(|c| &mut c.announce_uploads),
+    },
+    Opt {
+        name: "sndbuf",
+        group: Group::Sockets,
+        help: "SO_SNDBUF of every connection; 0 lets the kernel tune it. A number turns tuning off: too small slows a \
+               long way down, too large keeps memory and makes what is in it old.",
+        field: Field::Size(|c| &mut c.sndbuf, 0..=GIB),
+    },
+    Opt {
+        name: "rcvbuf",
+        group: Group::Sockets,
+        help: "SO_RCVBUF of every connection; 0 lets the kernel tune it. A number turns tuning off, and with it uploads \
+               over a long way stay below buffer / round trip.",
+        field: Field::Size(|c| &mut c.rcvbuf, 0..=GIB),
+    },
+    Opt {
+        name: "nodelay",
+        group: Group::Sockets,
+        help: "TCP_NODELAY: what is written leaves at once. false waits for acknowledgements to save segments, and \
+               costs up to 200 ms for an answer; answers are written whole here, so it saves next to nothing.",
+        field: Field::Switch(|c| &mut c.nodelay),
+    },
+    Opt {
+        name: "cork",
+        group: Group::Sockets,
+        help: "Sends what stands before a file together with its first bytes (MSG_MORE, or sendfile's own header). \
+               false sends it first, alone: one segment more for each file.",
+        field: Field::Switch(|c| &mut c.cork),
+    },
+    Opt {
+        name: "keepalive-idle",
+        group: Group::Sockets,
+        help: "Silence after which the kernel asks a peer whether it is there (TCP_KEEPIDLE). Shorter finds the dead \
+               sooner, and costs a segment each time for the living.",
+        field: Field::Time(|c| &mut c.keepalive_idle, Duration::from_secs(1)..=Duration::from_secs(32_767)),
+    },
+    Opt {
+        name: "keepalive-interval",
+        group: Group::Sockets,
+        help: "Time between two such questions while no answer comes (TCP_KEEPINTVL).",
+        field: Field::Time(
+            |c| &mut c.keepalive_interval,
+            Duration::from_secs(1)..=Duration::from_secs(32_767),
+        ),
+    },
+    Opt {
+        name: "keepalive-count",
+        group: Group::Sockets,
+        help: "How many of them go unanswered before the connection is given up (TCP_KEEPCNT). Fewer gives up on a \
+               network that only stumbles.",
+        field: Field::Count(|c| &mut c.keepalive_count, 1..=127),
+    },
+    Opt {
+        name: "user-timeout",
+        group: Group::Sockets,
+        help: "How long what was sent may go unacknowledged (TCP_USER_TIMEOUT), on rpc and line; 0 leaves it to the \
+               kernel, which tries for 15 minutes. It also cuts a living client that takes nothing for so long, \
+               which is why echo and files have none. Linux only.",
+        field: Field::Time(|c| &mut c.user_timeout, Duration::ZERO..=Duration::from_secs(3600)),
+    },
+    Opt {
+        name: "congestion",
+        group: Group::Sockets,
+        help: "The kernel's congestion control (TCP_CONGESTION). auto is the system's own, but on loopback reno where \
+               that is bbr: pacing costs several times the processor time there and wins nothing.",
+        field: Field::Name(|c| &mut c.congestion),
     },
     Opt {
         name: "duplicate-names",
@@ -224,6 +321,34 @@ pub static OPTIONS: &[Opt] = &[
         ),
     },
     Opt {
+        name: "max-upload-bytes",
+        group: Group::Limits,
+        help: "The largest file that clients can store. A larger one is refused before its first byte.",
+        field: Field::Size(|c| &mut c.limits.max_upload_bytes, 0..=1024 * TIB),
+    },
+    Opt {
+        name: "disk-reserve",
+        group: Group::Limits,
+        help: "What uploads must leave free on the disk, for those who share it.",
+        field: Field::Size(|c| &mut c.limits.disk_reserve, 0..=1024 * TIB),
+    },
+    Opt {
+        name: "max-uploads",
+        group: Group::Limits,
+        help: "Uploads under way over all connections; the next one waits until one is over. Each has two buffers of \
+               128 KiB.",
+        field: Field::Count(|c| &mut c.limits.max_uploads, 1..=65_536),
+    },
+    Opt {
+        name: "file-idle-timeout",
+        group: Group::Limits,
+        help: "How long a file client may move no byte inside a command or a transfer before it is cut.",
+        field: Field::Time(
+            |c| &mut c.limits.file_idle_timeout,
+            Duration::from_secs(1)..=Duration::from_secs(86_400),
+        ),
+    },
+    Opt {
         name: "shutdown-grace",
         group: Group::Limits,
         help: "How long a stopping server waits for clients to read what was sent to them.",
@@ -309,6 +434,8 @@ impl Opt {
             Field::Size(at, range) => *at(config) = sized(size(text)?, range)?,
             Field::Time(at, range) => *at(config) = timed(time(text)?, range)?,
             Field::Level(at) => *at(config) = word(text, LEVELS)?,
+            Field::Order(at) => *at(config) = word(text, ORDERS)?,
+            Field::Name(at) => *at(config) = if text == "auto" { None } else { Some(kernel_name(text)?) },
             Field::Duplicates(at) => *at(config) = word(text, DUPLICATES)?,
         }
         Ok(())
@@ -328,6 +455,8 @@ impl Opt {
             Field::Size(at, _) => show_size(*at(config)),
             Field::Time(at, _) => show_time(*at(config)),
             Field::Level(at) => show_word(*at(config), LEVELS),
+            Field::Order(at) => show_word(*at(config), ORDERS),
+            Field::Name(at) => at(config).clone().unwrap_or("auto".into()),
             Field::Duplicates(at) => show_word(*at(config), DUPLICATES),
         }
     }
@@ -354,6 +483,8 @@ impl Opt {
             Field::Size(..) => "SIZE",
             Field::Time(..) => "TIME",
             Field::Level(_) => "LEVEL",
+            Field::Order(_) => "big|little",
+            Field::Name(_) => "NAME|auto",
             Field::Duplicates(_) => "rename|reject",
         }
     }
@@ -416,9 +547,11 @@ mod tests {
             Field::Switch(_) => (opt.show(&Config::default()) == "false").to_string(),
             Field::Count(_, range) => range.start().to_string(),
             Field::Auto(_, range) => range.start().to_string(),
-            Field::Size(_, range) => range.start().to_string(),
-            Field::Time(_, range) => show_time(*range.start()),
+            Field::Size(_, range) => (range.start() + 1).to_string(),
+            Field::Time(_, range) => show_time(*range.start() + Duration::from_secs(1)),
             Field::Level(_) => "error".into(),
+            Field::Order(_) => "little".into(),
+            Field::Name(_) => "cubic".into(),
             Field::Duplicates(_) => "reject".to_string(),
         };
         for opt in OPTIONS {

@@ -17,6 +17,13 @@ pub const MIB: usize = 1024 * KIB;
 /// Bytes.
 pub const GIB: usize = 1024 * MIB;
 
+/// Bytes. (1024 times as much fits wherever a file can be so large.)
+#[cfg(target_pointer_width = "64")]
+pub const TIB: usize = 1024 * GIB;
+/// Bytes.
+#[cfg(not(target_pointer_width = "64"))]
+pub const TIB: usize = GIB / 512;
+
 /// A number of digits; one that is too large for `u64` is out of every range anyway.
 fn digits(text: &str) -> Option<u64> {
     is_digits(text).then(|| text.parse().unwrap_or(u64::MAX))
@@ -110,6 +117,19 @@ pub fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
         let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
         format!("{text:?} is none of {}", words.join(", "))
     })
+}
+
+/// A name as the kernel gives them to its modules.
+pub fn kernel_name(text: &str) -> Result<String, String> {
+    let is_name = (1..16).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte));
+    if is_name {
+        Ok(text.into())
+    } else {
+        Err(format!("{text:?} is no name: write a word like cubic, or auto"))
+    }
 }
 
 /// How `value` is written.

@@ -10,6 +10,7 @@ use crate::api::{ConnId, Directory, Peer, Wire};
 use crate::transport::codec::jsonrpc::framer::{Framer, Input};
 use crate::transport::codec::jsonrpc::render::Encoding;
 use crate::transport::codec::line::LineFramer;
+use crate::transport::files::session::Session;
 use crate::transport::io::{Interest, Millis};
 use crate::transport::job::Job;
 use crate::transport::outbox::Outbox;
@@ -60,7 +61,6 @@ pub struct Connection {
 }
 
 /// The state of a connection's codec between reads.
-#[derive(Clone, Copy, Debug)]
 pub enum Codec {
     /// JSON texts.
     JsonRpc(Framer),
@@ -68,6 +68,8 @@ pub enum Codec {
     Line(LineFramer),
     /// Nothing to know.
     Echo,
+    /// Files: which command is under way.
+    Files(Box<Session>),
 }
 
 impl Codec {
@@ -77,6 +79,7 @@ impl Codec {
             Wire::JsonRpc => Self::JsonRpc(Framer::default()),
             Wire::Line => Self::Line(LineFramer::default()),
             Wire::Echo => Self::Echo,
+            Wire::Files => Self::Files(Box::default()),
         }
     }
 
@@ -86,6 +89,7 @@ impl Codec {
             Self::JsonRpc(_) => Wire::JsonRpc,
             Self::Line(_) => Wire::Line,
             Self::Echo => Wire::Echo,
+            Self::Files(_) => Wire::Files,
         }
     }
 }
@@ -139,7 +143,8 @@ impl Connection {
             Phase::Draining => true,
             Phase::Flushing | Phase::Refused | Phase::Over(_) => false,
         };
-        Interest { read, write: self.outbox.is_blocked() }
+        let blocked = self.outbox.is_blocked() || self.session().is_some_and(|session| session.blocked);
+        Interest { read, write: blocked }
     }
 
     /// Whether its ring can take more bytes. One that is full of an unfinished text has grown by now, so
@@ -150,19 +155,42 @@ impl Connection {
 
     /// Whether nothing of what it has sent waits to be served, as far as we have been told.
     pub fn is_caught_up(&self) -> bool {
-        self.phase != Phase::Open || !(self.queued || self.paused || self.job.is_some())
+        let is_busy = self.session().is_some_and(|session| !session.is_idle());
+        self.phase != Phase::Open || !(self.queued || self.paused || self.job.is_some() || is_busy)
     }
 
     /// Whether a call must be answered elsewhere before the next request is looked at.
     pub fn is_waiting(&self) -> bool {
         self.job.as_ref().is_some_and(|job| job.is_waiting())
+            || self.session().is_some_and(Session::must_wait)
+    }
+
+    /// Whether something is still to leave: it is in a backlog, or a file.
+    pub fn has_unsent(&self) -> bool {
+        self.outbox.is_blocked() || self.session().is_some_and(Session::has_output)
+    }
+
+    /// The state of a file connection.
+    pub fn session(&self) -> Option<&Session> {
+        match &self.codec {
+            Codec::Files(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// The state of a file connection.
+    pub fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.codec {
+            Codec::Files(session) => Some(session),
+            _ => None,
+        }
     }
 }
 
 impl Directory for Slab<Connection> {
     fn visit(&self, each: &mut dyn FnMut(ConnId, Peer)) {
-        // Those that the service knows: an echo never reached it.
-        let open = |conn: &Connection| conn.phase == Phase::Open && conn.codec.wire() != Wire::Echo;
+        // Those that the service knows.
+        let open = |conn: &Connection| conn.phase == Phase::Open && conn.codec.wire().reaches_the_service();
         for (id, conn) in self.iter().filter(|(_, conn)| open(conn)) {
             each(id, conn.peer);
         }

@@ -104,6 +104,11 @@ impl<S: Service> Dispatcher<S> {
         self.notify(hub, |service, fx| service.line(id, peer, line, fx))
     }
 
+    /// Tells the service of a file that was stored.
+    pub fn uploaded(&mut self, hub: &mut Hub, name: &str, bytes: u64) {
+        self.notify(hub, |service, fx| service.uploaded(name, bytes, fx));
+    }
+
     /// Tells the service that a connection has ended.
     pub fn closed(&mut self, hub: &mut Hub, id: ConnId, peer: Peer, why: Closed) {
         self.notify(hub, |service, fx| service.closed(id, peer, why, fx));

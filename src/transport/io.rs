@@ -6,13 +6,13 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Add;
-use std::os::fd::{AsFd, IntoRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::sys::{Poll, Poller, signal, socket};
+use super::sys::{Poll, Poller, sendfile, signal, socket};
 use crate::api::Peer;
 
 /// Milliseconds on a monotonic clock whose zero is when the loop was made.
@@ -92,6 +92,25 @@ pub enum AcceptFault {
     Other(i32),
 }
 
+/// Why a file could not be opened, read, written or renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFault {
+    /// ENOENT: no such file.
+    NotFound,
+    /// A directory, a symbolic link, a FIFO, a device: nothing that is shared.
+    NotRegular,
+    /// EEXIST: the name is taken.
+    Exists,
+    /// EWOULDBLOCK: somebody has locked it.
+    Busy,
+    /// ENOSPC, EDQUOT, EFBIG.
+    NoSpace,
+    /// EACCES, EPERM, EROFS.
+    Denied,
+    /// Anything else, EIO before all: the errno, for the log.
+    Other(i32),
+}
+
 /// A signal to the process. The first two ask it to stop; the others come only to a program on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -162,6 +181,20 @@ pub trait Io {
     /// Writes the slices in order, as much as the socket takes; never raises SIGPIPE.
     fn write(&mut self, fd: RawFd, from: &[IoSlice<'_>]) -> Result<usize, IoFault>;
 
+    /// Writes `head`, then up to `count` (at least 1) bytes of `file` from `offset` on, as much as the socket takes of
+    /// both; never raises SIGPIPE. 0: the head is empty, and the file ends before the offset.
+    fn send_file(
+        &mut self,
+        fd: RawFd,
+        head: &[u8],
+        file: BorrowedFd<'_>,
+        offset: u64,
+        count: usize,
+    ) -> Result<usize, IoFault>;
+
+    /// Whether these bytes of a file can be sent without a wait for the disk.
+    fn is_cached(&mut self, file: BorrowedFd<'_>, offset: u64, count: usize) -> bool;
+
     /// Sends FIN: nothing more will be written.
     fn shutdown_write(&mut self, fd: RawFd);
 
@@ -179,6 +212,7 @@ pub struct OsIo {
     start: Instant,
     unix_peers: u64,
     catches_signals: bool,
+    cork: bool,
 }
 
 impl OsIo {
@@ -187,7 +221,18 @@ impl OsIo {
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM: there is no poller to be had.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { poller: Poller::new()?, start: Instant::now(), unix_peers: 0, catches_signals: false })
+        Ok(Self {
+            poller: Poller::new()?,
+            start: Instant::now(),
+            unix_peers: 0,
+            catches_signals: false,
+            cork: true,
+        })
+    }
+
+    /// Whether what is said before the bytes of a file leaves together with them.
+    pub fn set_cork(&mut self, cork: bool) {
+        self.cork = cork;
     }
 
     /// From now on SIGINT and SIGTERM end `wait` and come out of `signal`; a second one ends the process with
@@ -268,6 +313,21 @@ impl Io for OsIo {
         Ok(socket::write(fd, from)?)
     }
 
+    fn send_file(
+        &mut self,
+        fd: RawFd,
+        head: &[u8],
+        file: BorrowedFd<'_>,
+        offset: u64,
+        count: usize,
+    ) -> Result<usize, IoFault> {
+        Ok(sendfile::send_file(fd, head, self.cork, file, offset, count)?)
+    }
+
+    fn is_cached(&mut self, file: BorrowedFd<'_>, offset: u64, count: usize) -> bool {
+        sendfile::is_cached(file, offset, count)
+    }
+
     fn shutdown_write(&mut self, fd: RawFd) {
         socket::shutdown_write(fd);
     }
@@ -296,6 +356,23 @@ impl From<Errno> for IoFault {
             | Errno::ENETRESET => Self::Reset,
             // ENOSPC: epoll's max_user_watches, which bounds the kernel memory of registrations.
             Errno::ENOBUFS | Errno::ENOMEM | Errno::ENOSPC => Self::NoMemory,
+            other => Self::Other(other as i32),
+        }
+    }
+}
+
+impl From<Errno> for DiskFault {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::ENOENT => Self::NotFound,
+            // ELOOP, EXDEV: a symbolic link (EMLINK on FreeBSD). ENXIO: a socket. EISDIR: see `sys::dir`.
+            Errno::ELOOP | Errno::EXDEV | Errno::EMLINK | Errno::ENXIO | Errno::EISDIR | Errno::ENOTDIR => {
+                Self::NotRegular
+            }
+            Errno::EEXIST => Self::Exists,
+            Errno::EWOULDBLOCK => Self::Busy,
+            Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG => Self::NoSpace,
+            Errno::EACCES | Errno::EPERM | Errno::EROFS => Self::Denied,
             other => Self::Other(other as i32),
         }
     }
@@ -355,7 +432,8 @@ mod tests {
     #[test]
     fn peers_have_an_address_or_a_number() {
         let mut io = OsIo::new().unwrap();
-        let tcp = socket::listen_tcp("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let tcp = socket::listen_tcp("127.0.0.1:0".parse().unwrap(), 16, &socket::SocketOptions::default())
+            .unwrap();
         let theirs = TcpStream::connect(socket::local_addr(&tcp).unwrap()).unwrap();
         io.add(tcp.as_raw_fd(), Token(1), Interest::READ).unwrap();
         io.wait(&mut Vec::new(), None);

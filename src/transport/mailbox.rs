@@ -9,14 +9,17 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::api::{Complete, Effects, Fault, Ticket};
+use crate::api::{Complete, ConnId, Effects, Fault, Ticket};
 use crate::limits::MAILBOX_LETTERS;
+use crate::transport::files::store::Done;
 use crate::transport::io::Waker;
 
 /// A letter.
 pub enum Letter {
     /// The answer to a deferred call.
     Answer(Ticket, Result<String, Fault>),
+    /// What a helper made of a file connection's job.
+    File(ConnId, Done),
     /// Do these.
     Effects(Effects),
     /// Stop, as the first SIGTERM does.
@@ -47,6 +50,12 @@ impl Mailbox {
         // Cleared before the queue is read: a letter that comes in between wakes the loop once more.
         self.woken.store(false, Ordering::Release);
         std::mem::take(&mut *self.lock())
+    }
+
+    /// Takes what a helper has done. Never refused: a connection has at most one job under way.
+    pub fn done(&self, id: ConnId, done: Done) {
+        let posted = self.post(Letter::File(id, done), usize::MAX);
+        debug_assert!(posted.is_ok(), "work done is never refused");
     }
 
     fn post(&self, letter: Letter, bound: usize) -> Result<(), MailboxFull> {

@@ -10,11 +10,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::{RouteError, Service, Wire};
-use crate::limits::Limits;
+use crate::limits::{FILE_HELPERS, Limits};
 use crate::transport::event_loop::EventLoop;
+use crate::transport::files::Share;
+use crate::transport::files::store::Store;
 use crate::transport::io::{Io, IoFault, OsIo};
 use crate::transport::mailbox::{Handle, Mailbox};
 use crate::transport::sys;
+
+pub use crate::transport::codec::files::ByteOrder;
+pub use crate::transport::sys::socket::SocketOptions;
 
 /// A server that is being put together.
 ///
@@ -33,6 +38,8 @@ pub struct Server {
     listeners: Vec<(Wire, OwnedFd)>,
     limits: Limits,
     backlog: i32,
+    options: SocketOptions,
+    store: Option<Arc<Store>>,
 }
 
 impl Server {
@@ -43,12 +50,40 @@ impl Server {
     pub fn new(limits: Limits) -> io::Result<Self> {
         let io = OsIo::new()?;
         let mailbox = Mailbox::new(io.waker());
-        Ok(Self { io, mailbox, listeners: Vec::new(), limits, backlog: sys::kernel_limits::max_backlog() })
+        Ok(Self {
+            io,
+            mailbox,
+            listeners: Vec::new(),
+            limits,
+            backlog: sys::kernel_limits::max_backlog(),
+            options: SocketOptions::default(),
+            store: None,
+        })
     }
 
     /// Sets how many connections may wait to be accepted; the default is as many as the kernel allows.
     pub fn set_backlog(&mut self, backlog: i32) {
         self.backlog = backlog;
+    }
+
+    /// Sets what the kernel is told about the TCP connections of the listeners that follow.
+    pub fn set_socket_options(&mut self, options: SocketOptions) {
+        self.options = options;
+    }
+
+    /// Whether what is said before the bytes of a file leaves together with them; the default is yes.
+    pub fn set_cork(&mut self, cork: bool) {
+        self.io.set_cork(cork);
+    }
+
+    /// Shares a directory with the clients of [`Wire::Files`], and removes what a server that died has left over there.
+    /// To be called before other threads are started: it reads the umask.
+    ///
+    /// # Errors
+    /// Of open(2): there is no such directory, or it is not ours to read.
+    pub fn share(&mut self, share: Share) -> io::Result<()> {
+        self.store = Some(Store::open(share, &self.limits)?);
+        Ok(())
     }
 
     /// Listens for clients of a wire on the first of these addresses that can be bound, and says which it
@@ -59,7 +94,7 @@ impl Server {
     pub fn listen(&mut self, wire: Wire, address: impl ToSocketAddrs) -> io::Result<SocketAddr> {
         let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
         for address in address.to_socket_addrs()? {
-            match sys::socket::listen_tcp(address, self.backlog) {
+            match sys::socket::listen_tcp(address, self.backlog, &self.options) {
                 Ok(listener) => {
                     let bound = sys::socket::local_addr(&listener)?;
                     self.listeners.push((wire, listener));
@@ -99,6 +134,9 @@ impl Server {
     /// At start only: an unsound table of routes, or a listener that cannot be watched.
     pub fn run<S: Service>(self, service: S) -> Result<S, StartError> {
         let mut event_loop = EventLoop::with_mailbox(self.io, service, self.limits, self.mailbox)?;
+        if let Some(store) = self.store {
+            event_loop.share(store, FILE_HELPERS);
+        }
         for (wire, listener) in self.listeners {
             event_loop.listen(wire, listener.into_raw_fd()).map_err(StartError::Listener)?;
         }

@@ -44,6 +44,14 @@ impl Daemon {
         daemon
     }
 
+    /// Starts one with two services, whatever their options are.
+    pub fn start_two(options: &[&str]) -> Self {
+        let mut daemon = Self::spawn(command(options));
+        let listening = daemon.read_listening();
+        daemon.addresses.push(listening);
+        daemon
+    }
+
     /// Starts one as the child of another program: of strace.
     pub fn start_under(program: &[&str], options: &[&str]) -> Self {
         let daemon = command(options);

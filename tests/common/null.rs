@@ -5,7 +5,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -109,6 +109,21 @@ impl Io for Null {
         self.writes += 1;
         self.bytes += n;
         Ok(n)
+    }
+
+    fn send_file(
+        &mut self,
+        _: RawFd,
+        _: &[u8],
+        _: BorrowedFd<'_>,
+        _: u64,
+        _: usize,
+    ) -> Result<usize, IoFault> {
+        unreachable!("nothing is shared")
+    }
+
+    fn is_cached(&mut self, _: BorrowedFd<'_>, _: u64, _: usize) -> bool {
+        unreachable!("nothing is shared")
     }
 
     fn shutdown_write(&mut self, _: RawFd) {}

@@ -6,8 +6,10 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -26,11 +28,14 @@ pub struct Kernel {
     pub write_at_most: usize,
     /// Every so many reads and writes, one gives EAGAIN although readiness was reported. 0: never.
     pub again_every: usize,
+    /// No byte of a file is in memory.
+    pub cold: bool,
 }
 
 impl Kernel {
     /// One that does all that it is asked.
-    pub const KIND: Self = Self { read_at_most: usize::MAX, write_at_most: usize::MAX, again_every: 0 };
+    pub const KIND: Self =
+        Self { read_at_most: usize::MAX, write_at_most: usize::MAX, again_every: 0, cold: false };
 }
 
 #[derive(Default)]
@@ -121,6 +126,12 @@ impl World {
 
     pub fn pass(&self, time: Duration) {
         self.0.borrow_mut().now += time.as_millis() as u64;
+    }
+
+    /// What the client was sent since the last call, whatever it is.
+    #[allow(dead_code, reason = "only files are not text")]
+    pub fn take_bytes(&self, fd: RawFd) -> Vec<u8> {
+        self.socket(fd, |socket| std::mem::take(&mut socket.sent))
     }
 
     /// What the client was sent since the last call.
@@ -289,6 +300,29 @@ impl Io for World {
             *window -= n;
         }
         Ok(n)
+    }
+
+    /// Reads the file, so that what a client gets is cut by the same rules as everything else.
+    fn send_file(
+        &mut self,
+        fd: RawFd,
+        head: &[u8],
+        file: BorrowedFd<'_>,
+        offset: u64,
+        count: usize,
+    ) -> Result<usize, IoFault> {
+        let file = File::from(file.try_clone_to_owned().unwrap());
+        let mut bytes = vec![0; count];
+        let n = file.read_at(&mut bytes, offset).unwrap();
+        self.0.borrow_mut().count("send_file");
+        if head.is_empty() && n == 0 {
+            return Ok(0);
+        }
+        self.write(fd, &[IoSlice::new(head), IoSlice::new(&bytes[..n])])
+    }
+
+    fn is_cached(&mut self, _: BorrowedFd<'_>, _: u64, _: usize) -> bool {
+        !self.0.borrow().kernel.cold
     }
 
     fn shutdown_write(&mut self, fd: RawFd) {

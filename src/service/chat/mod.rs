@@ -32,6 +32,8 @@ pub struct Rules {
     pub require_join: bool,
     /// Write message bodies to the log.
     pub log_bodies: bool,
+    /// Tell the room of files that were stored.
+    pub announce_uploads: bool,
 }
 
 /// The chat behind all services.
@@ -63,6 +65,13 @@ impl Service for Chat {
 
     fn line(&mut self, conn: ConnId, peer: Peer, line: Line<'_>, fx: &mut Effects) {
         self.hear_line(conn, peer, line, fx);
+    }
+
+    fn uploaded(&mut self, name: &str, bytes: u64, fx: &mut Effects) {
+        if self.rules.announce_uploads {
+            let message = format_args!("File uploaded: {name} ({bytes} bytes)");
+            fx.announce(None, "system", &Said { message, username: "SYSTEM" }, message);
+        }
     }
 
     fn closed(&mut self, conn: ConnId, _peer: Peer, why: Closed, fx: &mut Effects) {

@@ -2,5 +2,6 @@
 //!
 //! Called by the connection, which owns the rings; every codec is sans-IO, so tests feed it plain slices.
 
+pub mod files;
 pub mod jsonrpc;
 pub mod line;

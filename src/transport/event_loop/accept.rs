@@ -84,7 +84,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         if wire == Wire::Line {
             self.wheel.set(id.index, self.now + self.hub.limits.name_timeout);
         }
-        if wire != Wire::Echo {
+        if wire.reaches_the_service() {
             self.dispatcher.opened(&mut self.hub, id, peer, wire);
         }
     }
@@ -97,7 +97,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 render::answer(&mut text, Encoding::FIRST, None, Err(&Fault::too_many_connections()))
             }
             Wire::Line => text.extend_from_slice(b"Too many connections\n"),
-            Wire::Echo => {}
+            Wire::Echo | Wire::Files => {}
         }
         if !text.is_empty() {
             // One try: whoever does not take it finds a closed connection, which says as much.

@@ -75,7 +75,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             self.wheel.cancel(id.index);
             self.hub.unsubscribe(id);
             let why = if self.stopping.is_some() { Closed::Shutdown } else { why };
-            if wire != Wire::Echo {
+            if wire == Wire::Files {
+                self.leave_files(id, next);
+            }
+            if wire.reaches_the_service() {
                 self.dispatcher.closed(&mut self.hub, id, peer, why);
             }
         }
@@ -92,7 +95,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// Takes those that have flushed to the next phase of their end.
     pub(super) fn move_on(&mut self, id: ConnId) {
         let Some(conn) = self.hub.conns.get_mut(id) else { return };
-        if conn.outbox.is_blocked() {
+        if conn.has_unsent() {
             return;
         }
         match conn.phase {
@@ -136,6 +139,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 self.hub.ping(id);
                 self.set_heartbeat(id, period);
             }
+            (Phase::Open, Wire::Files) => self.see_whether_stalled(id),
             (Phase::Open, _) => {}
             (_, _) => self.end(id, Closed::BadFrame, Phase::Over(false)),
         }
@@ -171,7 +175,11 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         let busy = is_sweeping
             || !self.runnable.is_empty()
             || self.hub.has_output()
-            || self.hub.conns.iter().any(|(_, conn)| !conn.is_caught_up() || !conn.outbox.is_empty());
+            || self
+                .hub
+                .conns
+                .iter()
+                .any(|(_, conn)| !conn.is_caught_up() || !conn.outbox.is_empty() || conn.has_unsent());
         if busy && !is_overdue {
             return false;
         }

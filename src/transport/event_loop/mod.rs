@@ -11,6 +11,7 @@
 
 mod accept;
 mod ends;
+mod files;
 mod serve;
 
 use std::collections::VecDeque;
@@ -24,6 +25,8 @@ use crate::log;
 use crate::transport::codec::jsonrpc::framer::Input;
 use crate::transport::connection::Phase;
 use crate::transport::dispatch::Dispatcher;
+use crate::transport::files::Files;
+use crate::transport::files::store::Store;
 use crate::transport::hub::{Asked, Hub};
 use crate::transport::io::{Event, Interest, Io, IoFault, Millis, Token};
 use crate::transport::mailbox::{Handle, Letter, Mailbox};
@@ -46,6 +49,10 @@ pub struct EventLoop<I: Io, S: Service> {
     now: Millis,
     /// Connections with something to read or dispatch, first come first served.
     runnable: VecDeque<ConnId>,
+    /// The file service, where there is one.
+    files: Option<Files>,
+    /// File connections with something to send, first come first served.
+    senders: VecDeque<ConnId>,
     /// Ended in this turn: closed in `reap`.
     over: Vec<ConnId>,
     stopping: Option<Stopping>,
@@ -88,6 +95,8 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             wheel: Wheel::new(now),
             now,
             runnable: VecDeque::new(),
+            files: None,
+            senders: VecDeque::new(),
             over: Vec::new(),
             stopping: None,
             inputs: Vec::new(),
@@ -108,6 +117,13 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         self.io.add(fd, Token(index.into()), Interest::READ)?;
         self.listeners.push(Listener::new(wire, fd));
         Ok(())
+    }
+
+    /// Shares a directory with the clients of [`Wire::Files`]. `helpers`: threads that look things up, and threads that
+    /// move bytes; with none the loop itself does their work, and waits for the disk.
+    pub fn share(&mut self, store: Arc<Store>, helpers: [usize; 2]) {
+        let mailbox = Arc::clone(&self.mailbox);
+        self.files = Some(Files::new(store, helpers, move |id, done| mailbox.done(id, done)));
     }
 
     /// Asks this loop for things, from any thread.
@@ -134,6 +150,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         self.run_connections();
         self.expire_timers();
         self.flush();
+        self.send_files();
         self.reap();
         self.rearm();
         !self.is_finished()
@@ -150,7 +167,11 @@ impl<I: Io, S: Service> EventLoop<I, S> {
 
     fn timeout(&self) -> Option<Duration> {
         // Frames in our rings are invisible to the kernel, and so is output made while closing.
-        if !self.runnable.is_empty() || self.hub.has_output() || self.mailbox.has_letters() {
+        if !self.runnable.is_empty()
+            || !self.senders.is_empty()
+            || self.hub.has_output()
+            || self.mailbox.has_letters()
+        {
             return Some(Duration::ZERO);
         }
         let until = |deadline: Millis| Duration::from_millis(deadline.0.saturating_sub(self.now.0));
@@ -183,8 +204,12 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         conn.writable |= event.writable;
         conn.readable |= event.readable || event.hangup;
         let readable = conn.readable;
+        let sends_a_file = event.writable && conn.session_mut().is_some_and(|session| session.has_output());
         if event.writable {
             self.hub.touch(id);
+        }
+        if sends_a_file {
+            self.queue_sender(id);
         }
         if readable {
             self.enqueue(id);
@@ -213,6 +238,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                             self.enqueue(id);
                         }
                     }
+                    Letter::File(id, done) => self.file_done(id, done),
                     Letter::Effects(fx) => self.hub.apply(&fx),
                     Letter::Stop => self.hub.asked.push(Asked::Stop),
                 }

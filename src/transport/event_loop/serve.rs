@@ -3,6 +3,8 @@
 //! Owns no state of its own. A connection is served until its ring holds no complete request and its socket is
 //! empty, or a budget is used up, or it must wait: for its peer to read answers, or for a late answer.
 
+use std::io::IoSliceMut;
+
 use super::EventLoop;
 use crate::api::{Closed, ConnId, Fault, Line, Peer, Service};
 use crate::limits::{POOLED_INPUTS, READ_CHUNK};
@@ -11,6 +13,7 @@ use crate::transport::codec::jsonrpc::render::Encoding;
 use crate::transport::codec::line::LineStep;
 use crate::transport::connection::{Codec, Phase};
 use crate::transport::dispatch::Outcome;
+use crate::transport::files::session::Session;
 use crate::transport::io::{Io, IoFault};
 
 /// Why a connection's dispatch came to an end.
@@ -58,6 +61,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             self.inputs.push(input);
         }
         self.see_whether_late(id);
+        self.watch_progress(id);
     }
 
     /// Dispatches what the ring holds.
@@ -88,6 +92,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 Codec::JsonRpc(_) => self.json(id, input),
                 Codec::Line(_) => self.line(id, input),
                 Codec::Echo => self.echo(id, input),
+                Codec::Files(_) => self.file_command(id, input),
             };
             self.grant();
             if !done {
@@ -200,19 +205,29 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             return false;
         }
         let was_empty = input.ring.is_empty();
-        let mut free = input.ring.free((*bytes).min(READ_CHUNK));
+        // The bytes of an upload go straight to where a helper will find them.
+        let fd = conn.fd;
+        let body = conn.session_mut().filter(|_| was_empty).and_then(Session::room);
+        let is_body = body.is_some();
+        let mut free = match body {
+            Some(room) => [IoSliceMut::new(room), IoSliceMut::new(&mut [])],
+            None => input.ring.free((*bytes).min(READ_CHUNK)),
+        };
         let room = free[0].len() + free[1].len();
         if room == 0 {
             return false;
         }
-        match self.io.read(conn.fd, &mut free) {
+        match self.io.read(fd, &mut free) {
             Ok(0) => {
                 (conn.eof, conn.readable) = (true, false);
                 true
             }
             Ok(n) => {
-                input.ring.commit(n);
-                *bytes -= n;
+                match conn.session_mut() {
+                    Some(session) if is_body => session.arrived(n),
+                    _ => input.ring.commit(n),
+                }
+                *bytes = bytes.saturating_sub(n);
                 if let Codec::JsonRpc(framer) = &mut conn.codec
                     && was_empty
                     && conn.drained

@@ -20,12 +20,14 @@ use super::io::{Event, Interest, Token};
 
 #[cfg(test)]
 mod contract;
+pub mod dir;
 #[cfg(poller = "epoll")]
 mod epoll;
 pub mod file;
 pub mod kernel_limits;
 #[cfg(poller = "kqueue")]
 mod kqueue;
+pub mod sendfile;
 pub mod signal;
 pub mod socket;
 pub mod terminal;

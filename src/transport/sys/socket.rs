@@ -23,9 +23,41 @@ use nix::sys::socket::{
     getsockname, getsockopt, setsockopt, socket, sockopt,
 };
 
-/// Seconds of silence after which the kernel asks a peer whether it is there, seconds between two such
-/// questions, and how many go unanswered before the connection is given up (ETIMEDOUT). tcp(7).
-const KEEPALIVE: (u32, u32, u32) = (60, 10, 3);
+/// What the kernel is told about TCP connections. tcp(7), socket(7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// SO_SNDBUF in bytes; 0 leaves it to the kernel, which tunes it by what the way there takes.
+    pub sndbuf: usize,
+    /// SO_RCVBUF in bytes; 0 leaves it to the kernel.
+    pub rcvbuf: usize,
+    /// TCP_NODELAY.
+    pub nodelay: bool,
+    /// Seconds of silence after which the kernel asks a peer whether it is there, ...
+    pub keepalive_idle: u32,
+    /// ... seconds between two such questions, ...
+    pub keepalive_interval: u32,
+    /// ... and how many go unanswered before the connection is given up (ETIMEDOUT).
+    pub keepalive_count: u32,
+    /// TCP_USER_TIMEOUT in milliseconds; 0: none. It aborts a living peer that takes nothing, so not for all wires.
+    pub user_timeout: u32,
+    /// TCP_CONGESTION. `None`: the system's; on a loopback listener reno in place of one that paces.
+    pub congestion: Option<String>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            sndbuf: 0,
+            rcvbuf: 0,
+            nodelay: true,
+            keepalive_idle: 60,
+            keepalive_interval: 10,
+            keepalive_count: 3,
+            user_timeout: 0,
+            congestion: None,
+        }
+    }
+}
 
 /// The most slices that one call takes; more is EMSGSIZE. IOV_MAX has this value on every system.
 const MAX_SLICES: usize = 1024;
@@ -37,13 +69,14 @@ const MAX_SLICES: usize = 1024;
 ///
 /// # Errors
 /// EADDRINUSE, EADDRNOTAVAIL, EACCES (a port below 1024), EAFNOSUPPORT (no IPv6), EMFILE, ENFILE.
-pub fn listen_tcp(address: SocketAddr, backlog: c_int) -> io::Result<OwnedFd> {
+pub fn listen_tcp(address: SocketAddr, backlog: c_int, options: &SocketOptions) -> io::Result<OwnedFd> {
     let listener = stream(if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 })?;
     setsockopt(&listener, sockopt::ReuseAddr, &true)?;
     if address.is_ipv6() {
         setsockopt(&listener, sockopt::Ipv6V6Only, &true)?;
     }
-    set_tcp_options(&listener)?;
+    set_tcp_options(&listener, options)?;
+    set_congestion(&listener, options.congestion.as_deref(), address.ip().is_loopback())?;
     bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&listener, backlog)?;
     Ok(listener)
@@ -94,11 +127,11 @@ pub fn accept(listener: RawFd) -> Result<(OwnedFd, Option<SocketAddr>)> {
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     match peer {
         Address::Internet(address) => {
-            finish_accepted(&socket, true)?;
+            finish_accepted(&socket, Some(listener))?;
             Ok((socket, Some(address)))
         }
         Address::Unix => {
-            finish_accepted(&socket, false)?;
+            finish_accepted(&socket, None)?;
             Ok((socket, None))
         }
         // macOS gives no address with a connection that was reset in the queue.
@@ -114,7 +147,7 @@ pub fn accept(listener: RawFd) -> Result<(OwnedFd, Option<SocketAddr>)> {
 /// on some systems ECONNREFUSED.
 pub fn connect_tcp(address: SocketAddr) -> Result<OwnedFd> {
     let socket = stream(if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 })?;
-    set_tcp_options(&socket)?;
+    set_tcp_options(&socket, &SocketOptions::default())?;
     begin(socket, &SockaddrStorage::from(address))
 }
 
@@ -224,10 +257,22 @@ fn listen(socket: &OwnedFd, backlog: c_int) -> Result<()> {
 }
 
 /// Options that the connections of this listener have, or that this connection has.
-fn set_tcp_options(socket: &impl AsFd) -> Result<()> {
-    let (idle, interval, count) = KEEPALIVE;
+fn set_tcp_options(socket: &impl AsFd, options: &SocketOptions) -> Result<()> {
+    // Before listen and connect, or the window's scale is settled without them.
+    if options.sndbuf > 0 {
+        setsockopt(socket, sockopt::SndBuf, &options.sndbuf)?;
+    }
+    if options.rcvbuf > 0 {
+        setsockopt(socket, sockopt::RcvBuf, &options.rcvbuf)?;
+    }
     // A turn's answers are written in one call: there is nothing to wait for and put together.
-    setsockopt(socket, sockopt::TcpNoDelay, &true)?;
+    setsockopt(socket, sockopt::TcpNoDelay, &options.nodelay)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if options.user_timeout > 0 {
+        setsockopt(socket, sockopt::TcpUserTimeout, &options.user_timeout)?;
+    }
+    let (idle, interval, count) =
+        (options.keepalive_idle, options.keepalive_interval, options.keepalive_count);
     setsockopt(socket, sockopt::KeepAlive, &true)?;
     #[cfg(not(target_vendor = "apple"))]
     setsockopt(socket, sockopt::TcpKeepIdle, &idle)?;
@@ -235,6 +280,40 @@ fn set_tcp_options(socket: &impl AsFd) -> Result<()> {
     setsockopt(socket, sockopt::TcpKeepAlive, &idle)?;
     setsockopt(socket, sockopt::TcpKeepInterval, &interval)?;
     setsockopt(socket, sockopt::TcpKeepCount, &count)
+}
+
+/// Chooses the congestion control of a listener's connections.
+///
+/// # Errors
+/// The one that was asked for is not there, or this user may not have it.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn set_congestion(listener: &OwnedFd, asked: Option<&str>, is_loopback: bool) -> io::Result<()> {
+    match asked {
+        Some(name) => setsockopt(listener, sockopt::TcpCongestion, &name.into()).map_err(|error| {
+            let text = format!("the congestion control {name:?} is not there or not allowed ({error})");
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        }),
+        None => {
+            // bbr sends every segment by a timer, which on the way to ourselves costs a multiple and wins nothing.
+            // Whoever may not have reno, which everybody may, keeps what he has.
+            let paces = getsockopt(listener, sockopt::TcpCongestion)
+                .is_ok_and(|name| name.as_encoded_bytes().split(|&byte| byte == 0).next() == Some(b"bbr"));
+            if is_loopback && paces {
+                let _ = setsockopt(listener, sockopt::TcpCongestion, &"reno".into());
+            }
+            Ok(())
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn set_congestion(_listener: &OwnedFd, asked: Option<&str>, _is_loopback: bool) -> io::Result<()> {
+    match asked {
+        None => Ok(()),
+        Some(_) => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "congestion can only be auto on this system"))
+        }
+    }
 }
 
 /// Removes a socket file on which nobody listens: connect is refused there.
@@ -338,19 +417,36 @@ fn accept_cloexec(listener: RawFd, address: *mut libc::sockaddr, length: *mut li
 
 /// What accept4 and the listener have not done for an accepted socket: nothing.
 #[cfg(not(target_vendor = "apple"))]
-fn finish_accepted(_socket: &OwnedFd, _tcp: bool) -> Result<()> {
+fn finish_accepted(_socket: &OwnedFd, _listener: Option<RawFd>) -> Result<()> {
     Ok(())
 }
 
 #[cfg(target_vendor = "apple")]
-fn finish_accepted(socket: &OwnedFd, tcp: bool) -> Result<()> {
+fn finish_accepted(socket: &OwnedFd, listener: Option<RawFd>) -> Result<()> {
     set_flags(socket)?;
-    let options = set_no_sigpipe(socket).and_then(|()| if tcp { set_tcp_options(socket) } else { Ok(()) });
+    let options = set_no_sigpipe(socket).and_then(|()| match listener {
+        Some(listener) => set_tcp_options(socket, &tcp_options_of(listener)?),
+        None => Ok(()),
+    });
     match options {
         // The peer has reset the connection since.
         Err(Errno::EINVAL) => Err(Errno::ECONNABORTED),
         options => options,
     }
+}
+
+/// What the listener was told.
+#[cfg(target_vendor = "apple")]
+fn tcp_options_of(listener: RawFd) -> Result<SocketOptions> {
+    // SAFETY: it is open: it was accepted from a moment ago.
+    let listener = unsafe { std::os::fd::BorrowedFd::borrow_raw(listener) };
+    Ok(SocketOptions {
+        nodelay: getsockopt(&listener, sockopt::TcpNoDelay)?,
+        keepalive_idle: getsockopt(&listener, sockopt::TcpKeepAlive)?,
+        keepalive_interval: getsockopt(&listener, sockopt::TcpKeepInterval)?,
+        keepalive_count: getsockopt(&listener, sockopt::TcpKeepCount)?,
+        ..SocketOptions::default()
+    })
 }
 
 #[cfg(target_vendor = "apple")]
@@ -391,7 +487,7 @@ mod tests {
 
     /// A listener on the loopback, and a connection to it from both ends.
     fn connected(address: &str) -> (OwnedFd, OwnedFd, TcpStream) {
-        let listener = listen_tcp(address.parse().unwrap(), 16).unwrap();
+        let listener = listen_tcp(address.parse().unwrap(), 16, &SocketOptions::default()).unwrap();
         let theirs = TcpStream::connect(local_addr(&listener).unwrap()).unwrap();
         let (ours, peer) = accept_next(&listener);
         assert_eq!(peer, Some(theirs.local_addr().unwrap()));
@@ -448,12 +544,44 @@ mod tests {
     }
 
     #[test]
+    fn options_reach_the_connections() {
+        let options = SocketOptions {
+            sndbuf: 64 * 1024,
+            rcvbuf: 32 * 1024,
+            nodelay: false,
+            keepalive_idle: 7,
+            keepalive_interval: 3,
+            keepalive_count: 2,
+            user_timeout: 5000,
+            congestion: None,
+        };
+        let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 16, &options).unwrap();
+        let _theirs = TcpStream::connect(local_addr(&listener).unwrap()).unwrap();
+        let (ours, _) = accept_next(&listener);
+        assert!(!getsockopt(&ours, sockopt::TcpNoDelay).unwrap());
+        assert_eq!(getsockopt(&ours, sockopt::TcpKeepInterval).unwrap(), 3);
+        assert_eq!(getsockopt(&ours, sockopt::TcpKeepCount).unwrap(), 2);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            // Linux doubles what it is asked for, to have room for its own.
+            assert_eq!(getsockopt(&ours, sockopt::SndBuf).unwrap(), 2 * 64 * 1024);
+            assert_eq!(getsockopt(&ours, sockopt::RcvBuf).unwrap(), 2 * 32 * 1024);
+            assert_eq!(getsockopt(&ours, sockopt::TcpUserTimeout).unwrap(), 5000);
+            let name = getsockopt(&ours, sockopt::TcpCongestion).unwrap();
+            assert!(!name.as_encoded_bytes().starts_with(b"bbr"), "{name:?} paces on loopback");
+        }
+        let unknown = SocketOptions { congestion: Some("nonsense".into()), ..SocketOptions::default() };
+        let error = listen_tcp("127.0.0.1:0".parse().unwrap(), 16, &unknown).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+    }
+
+    #[test]
     fn both_families_listen_on_one_port() {
-        let four = listen_tcp("0.0.0.0:0".parse().unwrap(), 1).unwrap();
+        let four = listen_tcp("0.0.0.0:0".parse().unwrap(), 1, &SocketOptions::default()).unwrap();
         let port = local_addr(&four).unwrap().port();
-        let six = listen_tcp(format!("[::]:{port}").parse().unwrap(), 1).unwrap();
+        let six = listen_tcp(format!("[::]:{port}").parse().unwrap(), 1, &SocketOptions::default()).unwrap();
         assert_eq!(local_addr(&six).unwrap(), format!("[::]:{port}").parse().unwrap());
-        let taken = listen_tcp(format!("0.0.0.0:{port}").parse().unwrap(), 1);
+        let taken = listen_tcp(format!("0.0.0.0:{port}").parse().unwrap(), 1, &SocketOptions::default());
         assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -464,13 +592,13 @@ mod tests {
         let address = local_addr(&listener).unwrap();
         // The end that closes first stays in TIME_WAIT for a minute.
         drop((ours, theirs, listener));
-        listen_tcp(address, 1).unwrap();
+        listen_tcp(address, 1, &SocketOptions::default()).unwrap();
     }
 
     #[test]
     fn a_connection_has_the_options_of_the_server_s_own() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = listen_tcp(address.parse().unwrap(), 16).unwrap();
+            let listener = listen_tcp(address.parse().unwrap(), 16, &SocketOptions::default()).unwrap();
             let ours = connect_tcp(local_addr(&listener).unwrap()).unwrap();
             until_ready(&ours, Interest::WRITE);
             assert_eq!(is_connected(&ours), Ok(true));
@@ -485,7 +613,7 @@ mod tests {
     #[test]
     fn a_port_without_a_listener_refuses() {
         let _closes_are_the_last = STARTING_A_PROCESS.read().unwrap();
-        let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 1, &SocketOptions::default()).unwrap();
         let address = local_addr(&listener).unwrap();
         drop(listener);
         let error = connect_tcp(address).and_then(|socket| {
@@ -509,7 +637,7 @@ mod tests {
     #[test]
     fn nobody_is_connected_to_a_full_queue() {
         // Connections that are never accepted: at some point the kernel takes no more.
-        let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 0).unwrap();
+        let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 0, &SocketOptions::default()).unwrap();
         let address = local_addr(&listener).unwrap();
         let mut poller = Poller::new().unwrap();
         let mut kept = Vec::new();
@@ -555,7 +683,7 @@ mod tests {
 
     #[test]
     fn an_empty_queue_would_block() {
-        let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 1, &SocketOptions::default()).unwrap();
         assert_eq!(accept(listener.as_raw_fd()).unwrap_err(), Errno::EAGAIN);
     }
 
@@ -641,7 +769,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_left_before_it_was_accepted_is_no_error_of_the_listener() {
-        let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 16, &SocketOptions::default()).unwrap();
         let address = local_addr(&listener).unwrap();
         abort(TcpStream::connect(address).unwrap().into_raw_fd());
         let kept = TcpStream::connect(address).unwrap();
