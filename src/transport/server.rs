@@ -14,9 +14,9 @@ use crate::limits::{FILE_HELPERS, Limits};
 use crate::transport::event_loop::EventLoop;
 use crate::transport::files::Share;
 use crate::transport::files::store::Store;
-use crate::transport::io::{Io, IoFault, OsIo};
+use crate::transport::io::{Io, IoFault};
 use crate::transport::mailbox::{Handle, Mailbox};
-use crate::transport::sys;
+use crate::transport::sys::{self, OsIo};
 
 pub use crate::transport::codec::files::ByteOrder;
 pub use crate::transport::sys::socket::SocketOptions;

@@ -15,7 +15,8 @@ use crate::client::after;
 use crate::client::backoff::Backoff;
 use crate::client::dial::{Dial, DialError, Progress};
 use crate::config::{Address, Endpoint, show_time};
-use crate::transport::io::{Interest, Io, IoFault, OsIo, Token};
+use crate::transport::io::{Interest, Io, IoFault, Token};
+use crate::transport::sys::OsIo;
 
 /// The token of the socket, of whichever there is.
 pub(super) const SOCKET: Token = Token(1);

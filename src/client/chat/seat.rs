@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 use super::link::{Event, Link, SOCKET, error_of};
-use crate::transport::io::{Interest, Io, IoFault, OsIo, Signal, Token};
-use crate::transport::sys::file;
+use crate::transport::io::{Interest, Io, IoFault, Signal, Token};
+use crate::transport::sys::{OsIo, file};
 
 const INPUT: Token = Token(0);
 

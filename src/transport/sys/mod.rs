@@ -1,5 +1,5 @@
 //! System calls: the one folder that holds `unsafe` and knows errno. Everything above it goes through
-//! `transport/io.rs`, which gives descriptors and errors the names of the server.
+//! trait `Io` of `transport/io.rs`, whose form for the kernel is [`OsIo`]: it gives errors the names of the server.
 //!
 //! [`Poll`] states the contract of a poller; `epoll.rs` and `kqueue.rs` are twins that keep it, and
 //! `contract.rs` is the test suite that holds both to it. build.rs chooses one by `cfg(poller)`; what
@@ -27,6 +27,7 @@ pub mod file;
 pub mod kernel_limits;
 #[cfg(poller = "kqueue")]
 mod kqueue;
+mod os;
 pub mod sendfile;
 pub mod signal;
 pub mod socket;
@@ -40,6 +41,7 @@ pub use nix::errno::Errno;
 pub use epoll::Poller;
 #[cfg(poller = "kqueue")]
 pub use kqueue::Poller;
+pub use os::OsIo;
 
 /// What every poller does. Readiness is level-triggered: it is told again in every wait until the cause
 /// is gone. Only the bell is edge-triggered, and therefore never needs to be read.
