@@ -79,7 +79,7 @@ fn run() -> Result<(), Failure> {
             Ok(())
         }
         Command::Serve(flags) => {
-            let Loaded { config, warnings } = Config::load(flags, env::vars_os())?;
+            let Loaded { config, warnings, .. } = Config::load(flags, env::vars_os())?;
             log::set_level(config.log_level);
             for warning in warnings {
                 log::warn("config", format_args!("{warning}"));
@@ -96,7 +96,7 @@ fn run() -> Result<(), Failure> {
 }
 
 fn serve(config: Config) -> Result<(), Failure> {
-    let listeners = config.listeners()?;
+    let listeners = config.listeners().into_iter().collect::<Result<Vec<_>, _>>()?;
     for Listener { service, endpoint, address } in &listeners {
         if endpoint.to_string() != address.to_string() {
             log::info("main", format_args!("{service}: {endpoint} is {address}"));
@@ -249,7 +249,7 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self { exit: if error.is_usage { USAGE } else { CONFIGURATION }, message: error.to_string() }
+        Self { exit: if error.is_usage() { USAGE } else { CONFIGURATION }, message: error.to_string() }
     }
 }
 

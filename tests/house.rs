@@ -388,7 +388,7 @@ fn what_the_readme_shows_is_real() {
     let readme = read("README.md");
     let files = blocks(&readme, "toml");
     assert_eq!(files.len(), 1);
-    for entry in file::parse(files[0].as_bytes()).unwrap() {
+    for entry in file::parse(files[0].as_bytes()).into_iter().map(Result::unwrap) {
         let opt = OPTIONS.iter().find(|opt| opt.key() == entry.key).expect("a known key");
         opt.set(&mut Config::default(), &entry.value.into_text()).unwrap();
     }

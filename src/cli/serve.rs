@@ -90,7 +90,8 @@ mod tests {
     fn the_file_in_the_help_is_one() {
         let lines = EXPLANATION.lines().filter_map(|line| line.strip_prefix("    "));
         let content = lines.collect::<Vec<_>>().join("\n");
-        let entries = rawline::config::file::parse(content.as_bytes()).unwrap();
+        let entries: Vec<_> =
+            rawline::config::file::parse(content.as_bytes()).into_iter().map(Result::unwrap).collect();
         assert_eq!(entries.len(), 4);
         for entry in entries {
             let opt = OPTIONS.iter().find(|opt| opt.key() == entry.key).unwrap();

@@ -161,8 +161,8 @@ impl fmt::Display for Address {
 pub enum AddressError {
     /// The host is not known, or the resolver does not answer.
     Unresolved {
-        /// The key of the endpoint.
-        key: String,
+        /// The name of its option.
+        option: &'static str,
         /// As it was written.
         endpoint: Endpoint,
         /// What the resolver said.
@@ -170,8 +170,8 @@ pub enum AddressError {
     },
     /// Other machines could reach it, and nobody allowed that.
     Remote {
-        /// The key of the endpoint.
-        key: String,
+        /// The name of its option.
+        option: &'static str,
         /// As it was written.
         endpoint: Endpoint,
         /// What it resolved to.
@@ -179,14 +179,23 @@ pub enum AddressError {
     },
 }
 
+impl AddressError {
+    /// The name of the option whose address it is.
+    pub fn option(&self) -> &'static str {
+        match self {
+            Self::Unresolved { option, .. } | Self::Remote { option, .. } => option,
+        }
+    }
+}
+
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unresolved { key, endpoint, why } => {
-                write!(f, "{key}: the host of {endpoint} cannot be resolved ({why}): write an address")
+            Self::Unresolved { option, endpoint, why } => {
+                write!(f, "{option}: the host of {endpoint} cannot be resolved ({why}): write an address")
             }
-            Self::Remote { key, endpoint, address } => {
-                write!(f, "{key}: {endpoint} ")?;
+            Self::Remote { option, endpoint, address } => {
+                write!(f, "{option}: {endpoint} ")?;
                 if endpoint.to_string() != address.to_string() {
                     write!(f, "is {address}, which ")?;
                 }

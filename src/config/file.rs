@@ -6,6 +6,7 @@
 //! tables, arrays, floats or dates. This file knows no option: what the keys mean is said in `options.rs`.
 //! Called by [`Config::load`](super::Config::load).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -55,14 +56,11 @@ pub struct FileError {
 /// More than this is no configuration but a mistake, such as the name of a device.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// The entries of the file at `path`, in order.
-///
-/// # Errors
-/// The file cannot be read, is larger than 1 MiB, or [`parse`] refuses it.
-pub fn read(path: &Path) -> Result<Vec<Entry>, FileError> {
+/// The entries of the file at `path` and its mistakes, in order.
+pub fn read(path: &Path) -> Vec<Result<Entry, FileError>> {
     let mut bytes = Vec::new();
     let result = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
-    let whole = |problem: String| Err(FileError { line: None, problem });
+    let whole = |problem: String| vec![Err(FileError { line: None, problem })];
     match result {
         Err(error) => whole(match error.kind() {
             ErrorKind::NotFound => "there is no such file".into(),
@@ -77,23 +75,27 @@ pub fn read(path: &Path) -> Result<Vec<Entry>, FileError> {
     }
 }
 
-/// The entries of a file's content, in order.
-///
-/// # Errors
-/// The first line that is no UTF-8, no entry, or repeats a key.
-pub fn parse(content: &[u8]) -> Result<Vec<Entry>, FileError> {
-    let mut entries: Vec<Entry> = Vec::new();
+/// The entries of a file's content, in order. A line that is no UTF-8, no entry, or repeats a key is a mistake, and
+/// those behind it are read all the same.
+pub fn parse(content: &[u8]) -> Vec<Result<Entry, FileError>> {
+    let mut lines_of: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut entries = Vec::new();
     for (line, bytes) in (1..).zip(content.split_inclusive(|&byte| byte == b'\n')) {
-        let refuse = |problem| FileError { line: Some(line), problem };
         let bytes = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")).unwrap_or(bytes);
-        let text = std::str::from_utf8(bytes).map_err(|_| refuse("this is not UTF-8".into()))?;
-        let Some((key, value)) = entry(text).map_err(refuse)? else { continue };
-        if let Some(first) = entries.iter().find(|entry| entry.key == key) {
-            return Err(refuse(format!("{key} is given again, after line {}: remove one", first.line)));
-        }
-        entries.push(Entry { line, key: key.into(), value });
+        let read = str::from_utf8(bytes).map_err(|_| "this is not UTF-8".into()).and_then(entry);
+        entries.push(match read {
+            Ok(None) => continue,
+            Ok(Some((key, value))) => match lines_of.insert(key, line) {
+                None => Ok(Entry { line, key: key.into(), value }),
+                Some(first) => {
+                    let problem = format!("{key} is given again, after line {first}: remove one");
+                    Err(FileError { line: Some(line), problem })
+                }
+            },
+            Err(problem) => Err(FileError { line: Some(line), problem }),
+        });
     }
-    Ok(entries)
+    entries
 }
 
 /// The entry on a line, if there is one.
@@ -230,10 +232,15 @@ mod tests {
     use super::*;
 
     fn one(line: &str) -> Result<Value, String> {
-        match parse(line.as_bytes()) {
-            Ok(mut entries) => Ok(entries.remove(0).value),
+        match parse(line.as_bytes()).remove(0) {
+            Ok(entry) => Ok(entry.value),
             Err(error) => Err(error.problem),
         }
+    }
+
+    /// All entries, or the first mistake.
+    fn all(content: &[u8]) -> Result<Vec<Entry>, FileError> {
+        parse(content).into_iter().collect()
     }
 
     fn text(value: &str) -> Result<Value, String> {
@@ -263,12 +270,12 @@ mod tests {
 
     #[test]
     fn lines_are_counted_and_blank_ones_skipped() {
-        let entries = parse(b"# rawline\r\n\r\n  \t\na = 1\r\nb = 'x'").unwrap();
+        let entries = all(b"# rawline\r\n\r\n  \t\na = 1\r\nb = 'x'").unwrap();
         assert_eq!(
             entries.iter().map(|e| (e.line, e.key.as_str())).collect::<Vec<_>>(),
             [(4, "a"), (5, "b")]
         );
-        assert_eq!(parse(b""), Ok(vec![]));
+        assert_eq!(all(b""), Ok(vec![]));
     }
 
     #[test]
@@ -313,14 +320,27 @@ mod tests {
     #[test]
     fn mistakes_carry_their_line() {
         let refused = |line, problem: &str| Err(FileError { line: Some(line), problem: problem.into() });
-        assert_eq!(parse(b"a = 1\n\nb"), refused(3, "b is not followed by = and a value"));
-        assert_eq!(parse(b"a = 1\nb = 2\na = 1"), refused(3, "a is given again, after line 1: remove one"));
-        assert_eq!(parse(b"a = 1\n# \xff"), refused(2, "this is not UTF-8"));
+        assert_eq!(all(b"a = 1\n\nb"), refused(3, "b is not followed by = and a value"));
+        assert_eq!(all(b"a = 1\nb = 2\na = 1"), refused(3, "a is given again, after line 1: remove one"));
+        assert_eq!(all(b"a = 1\n# \xff"), refused(2, "this is not UTF-8"));
+    }
+
+    #[test]
+    fn a_mistake_does_not_hide_what_follows() {
+        let read = parse(b"a = x\nb = 1\n[c]\nb = 2\nb = 3");
+        let seen: Vec<_> = read
+            .iter()
+            .map(|read| match read {
+                Ok(entry) => (entry.line, entry.key.as_str()),
+                Err(error) => (error.line.unwrap(), "?"),
+            })
+            .collect();
+        assert_eq!(seen, [(1, "?"), (2, "b"), (3, "?"), (4, "?"), (5, "?")]);
     }
 
     #[test]
     fn files_that_cannot_be_read() {
-        let whole = |problem: &str| Err(FileError { line: None, problem: problem.into() });
+        let whole = |problem: &str| vec![Err(FileError { line: None, problem: problem.into() })];
         let folder = std::env::temp_dir();
         assert_eq!(read(&folder), whole("this is a directory; give the file inside it"));
         assert_eq!(read(&folder.join("no/such/rawline.conf")), whole("there is no such file"));
@@ -348,7 +368,7 @@ mod tests {
         #[test]
         fn what_is_accepted_is_toml_with_the_same_values(lines in prop::collection::vec(line(), 0..4)) {
             let content = lines.join("\n");
-            if let Ok(entries) = parse(content.as_bytes()) {
+            if let Ok(entries) = all(content.as_bytes()) {
                 let toml: toml::Table = toml::from_str(&content).expect(&content);
                 prop_assert_eq!(toml.len(), entries.len());
                 for entry in entries {

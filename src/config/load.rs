@@ -1,5 +1,5 @@
 //! Puts a [`Config`] together from flags, environment, file and defaults, and remembers where each value came
-//! from for as long as an error may have to say it.
+//! from. It goes on behind a mistake, so that one look shows them all.
 //!
 //! It knows no option by name: it goes through the table. It reads the file that it is told to read and
 //! nothing else; arguments and environment are handed in. Here is also what "did you mean" means, for keys,
@@ -8,8 +8,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::file::{self, Entry};
 use super::options::{OPTIONS, Opt, RELATIONS};
-use super::{Config, ConfigError, Flags, Loaded, file};
+use super::{Config, ConfigError, Flags, Loaded, Mistake};
 
 impl Config {
     /// Puts the values together: a flag wins over the environment (`RAWLINE_*`), that over the file, that over
@@ -17,8 +18,8 @@ impl Config {
     /// counts as not set.
     ///
     /// # Errors
-    /// A value that its option does not take, an unknown key in the file, a file that cannot be read, or
-    /// two limits that contradict each other. An unknown `RAWLINE_*` variable is only a warning, because it
+    /// All mistakes there are: values that their options do not take, unknown keys in the file, a file that cannot
+    /// be read, limits that contradict each other. An unknown `RAWLINE_*` variable is only a warning, because it
     /// may be meant for somebody else.
     ///
     /// # Panics
@@ -30,22 +31,29 @@ impl Config {
         let mut loading = Loading {
             config: Config::default(),
             origins: vec![Origin::Default; OPTIONS.len()],
+            refused: vec![false; OPTIONS.len()],
             file: None,
             warnings: Vec::new(),
+            mistakes: Vec::new(),
         };
-        let variables = loading.own_variables(environment)?;
+        let variables = loading.own_variables(environment);
         if let Some(path) = flags.file.or_else(|| loading.file.take()) {
-            loading.file(&path)?;
+            loading.file(&path);
         }
         for (index, text) in variables {
-            loading.set(index, &text, Origin::Environment)?;
+            loading.set(index, &text, Origin::Environment);
         }
         for (name, text) in &flags.values {
             let index = OPTIONS.iter().position(|opt| opt.name == *name).expect("flags come from the table");
-            loading.set(index, text, Origin::Flag)?;
+            loading.set(index, text, Origin::Flag);
         }
-        loading.check_relations()?;
-        Ok(Loaded { config: loading.config, warnings: loading.warnings })
+        loading.check_relations();
+        let Loading { config, origins, warnings, mistakes, .. } = loading;
+        if mistakes.is_empty() {
+            Ok(Loaded { config, origins, warnings })
+        } else {
+            Err(ConfigError { mistakes })
+        }
     }
 }
 
@@ -56,17 +64,20 @@ const BUILD_VARIABLE: &str = "RAWLINE_VERSION";
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Origin {
+pub enum Origin {
+    /// Nobody said anything.
     Default,
     /// `FILE:LINE`.
     File(String),
+    /// Its `RAWLINE_*` variable.
     Environment,
+    /// Its flag.
     Flag,
 }
 
 impl Origin {
-    /// Where the user finds what he wrote for `opt`.
-    fn place(&self, opt: &Opt) -> String {
+    /// Where the user finds what he wrote for `opt`: `FILE:LINE`, the name of the variable or the flag; or `default`.
+    pub fn place(&self, opt: &Opt) -> String {
         match self {
             Origin::Default => "default".into(),
             Origin::File(place) => place.clone(),
@@ -81,9 +92,12 @@ struct Loading {
     config: Config,
     /// One per row of the table.
     origins: Vec<Origin>,
+    /// One per row: some place gave it a value that it does not take.
+    refused: Vec<bool>,
     /// The file that the environment names.
     file: Option<PathBuf>,
     warnings: Vec<String>,
+    mistakes: Vec<Mistake>,
 }
 
 impl Loading {
@@ -91,7 +105,7 @@ impl Loading {
     fn own_variables(
         &mut self,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Vec<(usize, String)>, ConfigError> {
+    ) -> Vec<(usize, String)> {
         let mut own = Vec::new();
         for (name, value) in environment {
             let Some(name) = name.to_str().filter(|name| name.starts_with("RAWLINE_")) else { continue };
@@ -101,10 +115,7 @@ impl Loading {
                 match value.into_string() {
                     Ok(text) if text.is_empty() => {}
                     Ok(text) => own.push((index, text)),
-                    Err(_) => {
-                        let problem = "its value is not UTF-8".into();
-                        return Err(ConfigError { place: name.into(), problem, is_usage: false });
-                    }
+                    Err(_) => self.mistake(name.into(), "its value is not UTF-8".into()),
                 }
             } else if name != BUILD_VARIABLE {
                 let known = OPTIONS.iter().map(Opt::variable).chain([FILE_VARIABLE.into()]);
@@ -117,64 +128,83 @@ impl Loading {
         }
         own.sort();
         self.warnings.sort();
-        Ok(own)
+        own
     }
 
-    fn file(&mut self, path: &Path) -> Result<(), ConfigError> {
+    fn file(&mut self, path: &Path) {
         let place = |line| match line {
             Some(line) => format!("{}:{line}", path.display()),
             None => path.display().to_string(),
         };
-        let refuse = |line, problem| ConfigError { place: place(line), problem, is_usage: false };
-        for entry in file::read(path).map_err(|error| refuse(error.line, error.problem))? {
-            match OPTIONS.iter().position(|opt| opt.key() == entry.key) {
-                Some(index) => {
-                    self.set(index, &entry.value.into_text(), Origin::File(place(Some(entry.line))))?
+        for entry in file::read(path) {
+            let Entry { line, key, value } = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.mistake(place(error.line), error.problem);
+                    continue;
                 }
+            };
+            match OPTIONS.iter().position(|opt| opt.key() == key) {
+                Some(index) => self.set(index, &value.into_text(), Origin::File(place(Some(line)))),
                 None => {
                     let keys: Vec<_> = OPTIONS.iter().map(Opt::key).collect();
-                    let hint = match nearest(&entry.key, keys.iter().cloned()) {
+                    let hint = match nearest(&key, keys.iter().cloned()) {
                         Some(key) => format!("did you mean {key}?"),
                         None => format!("the keys are {}", keys.join(", ")),
                     };
-                    return Err(refuse(Some(entry.line), format!("unknown key {}: {hint}", entry.key)));
+                    self.mistake(place(Some(line)), format!("unknown key {key}: {hint}"));
                 }
             }
         }
-        Ok(())
     }
 
-    fn set(&mut self, index: usize, text: &str, origin: Origin) -> Result<(), ConfigError> {
+    /// Something is wrong in the environment or the file.
+    fn mistake(&mut self, place: String, problem: String) {
+        self.mistakes.push(Mistake { place, problem, is_usage: false });
+    }
+
+    fn set(&mut self, index: usize, text: &str, origin: Origin) {
         let opt = &OPTIONS[index];
-        opt.set(&mut self.config, text).map_err(|problem| ConfigError {
-            place: origin.place(opt),
-            // A line of the file does not name its key yet.
-            problem: if let Origin::File(_) = origin { format!("{}: {problem}", opt.key()) } else { problem },
-            is_usage: origin == Origin::Flag,
-        })?;
-        self.origins[index] = origin;
-        Ok(())
+        match opt.set(&mut self.config, text) {
+            Ok(()) => self.origins[index] = origin,
+            Err(problem) => {
+                self.refused[index] = true;
+                self.mistakes.push(Mistake {
+                    place: origin.place(opt),
+                    // A line of the file does not name its key yet.
+                    problem: match origin {
+                        Origin::File(_) => format!("{}: {problem}", opt.key()),
+                        _ => problem,
+                    },
+                    is_usage: origin == Origin::Flag,
+                });
+            }
+        }
     }
 
-    fn check_relations(&self) -> Result<(), ConfigError> {
-        let Some(broken) = RELATIONS.iter().find(|relation| !(relation.holds)(&self.config.limits)) else {
-            return Ok(());
-        };
-        let side = |name| {
-            let index = OPTIONS.iter().position(|opt| opt.name == name).expect("relations name options");
-            let (opt, origin) = (&OPTIONS[index], &self.origins[index]);
-            (opt.key(), opt.show(&self.config), origin.place(opt), *origin == Origin::Flag)
-        };
-        let (left, left_value, left_place, left_flag) = side(broken.left);
-        let (right, right_value, right_place, right_flag) = side(broken.right);
-        let must = broken.must;
-        Err(ConfigError {
-            place: left,
-            problem: format!(
-                "{left_value} ({left_place}) {must} {right}, which is {right_value} ({right_place})"
-            ),
-            is_usage: left_flag || right_flag,
-        })
+    fn check_relations(&mut self) {
+        let index = |name| OPTIONS.iter().position(|opt| opt.name == name).expect("relations name options");
+        for broken in RELATIONS.iter().filter(|relation| !(relation.holds)(&self.config.limits)) {
+            let (left, right) = (index(broken.left), index(broken.right));
+            // A value that was refused is not known, so neither is how it relates.
+            if self.refused[left] || self.refused[right] {
+                continue;
+            }
+            let side = |index: usize| {
+                let (opt, origin) = (&OPTIONS[index], &self.origins[index]);
+                (opt.key(), opt.show(&self.config), origin.place(opt), *origin == Origin::Flag)
+            };
+            let (left, left_value, left_place, left_flag) = side(left);
+            let (right, right_value, right_place, right_flag) = side(right);
+            let must = broken.must;
+            self.mistakes.push(Mistake {
+                place: left,
+                problem: format!(
+                    "{left_value} ({left_place}) {must} {right}, which is {right_value} ({right_place})"
+                ),
+                is_usage: left_flag || right_flag,
+            });
+        }
     }
 }
 
@@ -255,12 +285,14 @@ mod tests {
 
     fn message(result: Result<Loaded, ConfigError>) -> (String, bool) {
         let error = result.unwrap_err();
-        (error.to_string(), error.is_usage)
+        assert_eq!(error.mistakes.len(), 1, "{error}");
+        (error.to_string(), error.is_usage())
     }
 
     #[test]
     fn nothing_said_is_the_default() {
-        assert_eq!(load(&[], &[], None), Ok(Loaded { config: Config::default(), warnings: vec![] }));
+        let origins = vec![Origin::Default; OPTIONS.len()];
+        assert_eq!(load(&[], &[], None), Ok(Loaded { config: Config::default(), origins, warnings: vec![] }));
     }
 
     #[test]
@@ -273,6 +305,48 @@ mod tests {
         assert!(loaded.config.require_join);
         assert_eq!(loaded.config.limits.drain_max, Limits::default().drain_max);
         assert_eq!(loaded.warnings, [] as [&str; 0]);
+    }
+
+    #[test]
+    fn every_value_knows_its_origin() {
+        let file = Temporary::new("origin", "max_depth = 10\n\nmax_batch = 10\n");
+        let environment = [("RAWLINE_MAX_BATCH", "11"), ("RAWLINE_OUT_HARD", "")];
+        let loaded = load(&[("rpc", "off")], &environment, Some(&file)).unwrap();
+        let place = |name| {
+            let index = OPTIONS.iter().position(|opt| opt.name == name).unwrap();
+            loaded.origins[index].place(&OPTIONS[index])
+        };
+        assert_eq!(place("max-depth"), format!("{}:1", file.0.display()));
+        assert_eq!(place("max-batch"), "RAWLINE_MAX_BATCH");
+        assert_eq!(place("rpc"), "--rpc");
+        assert_eq!(place("out-hard"), "default");
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_each_with_its_place() {
+        let file = Temporary::new(
+            "all",
+            "max_depth = 0\n?\nrcp = 'off'\nrpc = 'off'\nrpc = 'off'\nout_low = '1GiB'",
+        );
+        let environment = [("RAWLINE_MAX_BATCH", "many")];
+        let error = load(&[("max-depth", "999"), ("out-high", "1")], &environment, Some(&file)).unwrap_err();
+        let path = file.0.display();
+        let told: Vec<_> = error.mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                format!("{path}:1: max_depth: 0 is out of range: 1 to 127"),
+                format!("{path}:2: this is no key = value line, and no comment, which begins with #"),
+                format!("{path}:3: unknown key rcp: did you mean rpc?"),
+                format!("{path}:5: rpc is given again, after line 4: remove one"),
+                "RAWLINE_MAX_BATCH: \"many\" is no number: write digits only".into(),
+                "--max-depth: 999 is out of range: 1 to 127".into(),
+                // How out_low relates to it is not known.
+                "--out-high: 1 is out of range: 2KiB to 1GiB".into(),
+            ]
+        );
+        assert_eq!(error.to_string(), told.join("; "));
+        assert!(!error.is_usage());
     }
 
     #[test]

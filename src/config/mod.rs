@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use endpoint::{Address, AddressError, Endpoint};
-pub use load::nearest;
+pub use load::{Origin, nearest};
 pub use value::{show_time, time};
 
 use crate::limits::{Limits, RESERVED_FDS};
@@ -145,6 +145,8 @@ pub struct Flags {
 pub struct Loaded {
     /// The effective values.
     pub config: Config,
+    /// Where each of them came from, in the order of the table.
+    pub origins: Vec<Origin>,
     /// One line each.
     pub warnings: Vec<String>,
 }
@@ -161,32 +163,30 @@ pub struct Listener {
 }
 
 impl Config {
-    /// The services that are on, with their addresses, in the order of the table. This is where names are
+    /// The services that are on, with their addresses, in the order of the table; or why one cannot have its address:
+    /// the host cannot be resolved, or other machines can reach it without `allow_remote`. This is where names are
     /// resolved, once.
-    ///
-    /// # Errors
-    /// A host that cannot be resolved, or an address that other machines can reach without `allow_remote`.
-    pub fn listeners(&self) -> Result<Vec<Listener>, AddressError> {
+    pub fn listeners(&self) -> Vec<Result<Listener, AddressError>> {
         let files = if self.files.is_some() { &self.files_listen } else { &Endpoint::Off };
         let services = [
             ("rpc", "rpc", &self.rpc),
             ("line", "line", &self.line),
             ("echo", "echo", &self.echo),
-            ("files", "files_listen", files),
+            ("files", "files-listen", files),
         ];
         let mut listeners = Vec::new();
-        for (service, key, endpoint) in services {
-            let (key, endpoint) = (key.to_string(), endpoint.clone());
-            match endpoint.resolve() {
-                Err(why) => return Err(AddressError::Unresolved { key, endpoint, why }),
+        for (service, option, endpoint) in services {
+            let endpoint = endpoint.clone();
+            listeners.push(match endpoint.resolve() {
+                Ok(None) => continue,
+                Err(why) => Err(AddressError::Unresolved { option, endpoint, why }),
                 Ok(Some(address)) if !address.is_local() && !self.allow_remote => {
-                    return Err(AddressError::Remote { key, endpoint, address });
+                    Err(AddressError::Remote { option, endpoint, address })
                 }
-                Ok(Some(address)) => listeners.push(Listener { service, endpoint, address }),
-                Ok(None) => {}
-            }
+                Ok(Some(address)) => Ok(Listener { service, endpoint, address }),
+            });
         }
-        Ok(listeners)
+        listeners
     }
 
     /// The limits of a process that may open `open_files` descriptors: those kept back for other things
@@ -200,9 +200,9 @@ impl Config {
     }
 }
 
-/// Why there is no configuration: where the mistake is, and what to write instead.
+/// One thing that is wrong: where, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
+pub struct Mistake {
     /// A flag, an environment variable, `FILE` or `FILE:LINE`.
     pub place: String,
     /// A sentence.
@@ -211,9 +211,31 @@ pub struct ConfigError {
     pub is_usage: bool,
 }
 
-impl fmt::Display for ConfigError {
+impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.problem)
+    }
+}
+
+/// Why there is no configuration: at least one mistake; file, environment, flags, and what contradicts each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// All that were found.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl ConfigError {
+    /// Whether only the command line is to blame.
+    pub fn is_usage(&self) -> bool {
+        self.mistakes.iter().all(|mistake| mistake.is_usage)
+    }
+}
+
+/// One line.
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mistakes: Vec<_> = self.mistakes.iter().map(Mistake::to_string).collect();
+        f.write_str(&mistakes.join("; "))
     }
 }
 
@@ -226,7 +248,12 @@ mod tests {
     #[test]
     fn listeners_are_the_services_that_are_on() {
         let services = |config: &Config| {
-            config.listeners().unwrap().into_iter().map(|l| format!("{} {}", l.service, l.address)).collect()
+            config
+                .listeners()
+                .into_iter()
+                .map(Result::unwrap)
+                .map(|l| format!("{} {}", l.service, l.address))
+                .collect()
         };
         let on: Vec<String> = services(&Config::default());
         assert_eq!(on, ["rpc 127.0.0.1:65432", "line 127.0.0.1:65433", "echo 127.0.0.1:65435"]);
@@ -246,21 +273,21 @@ mod tests {
         let rpc = ":65432".parse().unwrap();
         let mut config = Config { rpc, ..Config::default() };
         assert_eq!(
-            config.listeners().unwrap_err().to_string(),
+            config.listeners()[0].clone().unwrap_err().to_string(),
             "rpc: 0.0.0.0:65432 can be reached from other machines: to allow that give --allow-remote \
              (RAWLINE_ALLOW_REMOTE=true, allow_remote = true), otherwise use 127.0.0.1"
         );
         config.allow_remote = true;
-        assert_eq!(config.listeners().unwrap()[0].address.to_string(), "0.0.0.0:65432");
+        assert_eq!(config.listeners()[0].as_ref().unwrap().address.to_string(), "0.0.0.0:65432");
     }
 
     #[test]
     fn a_name_is_shown_with_its_address() {
         let endpoint = Endpoint::Tcp { host: "chat.test".into(), port: 1 };
         let address = Address::Tcp(([192, 0, 2, 7], 1).into());
-        let error = AddressError::Remote { key: "rpc".into(), endpoint: endpoint.clone(), address };
+        let error = AddressError::Remote { option: "rpc", endpoint: endpoint.clone(), address };
         assert!(error.to_string().starts_with("rpc: chat.test:1 is 192.0.2.7:1, which can be reached from"));
-        let error = AddressError::Unresolved { key: "rpc".into(), endpoint, why: "no address".into() };
+        let error = AddressError::Unresolved { option: "rpc", endpoint, why: "no address".into() };
         assert_eq!(
             error.to_string(),
             "rpc: the host of chat.test:1 cannot be resolved (no address): write an address"
