@@ -30,7 +30,7 @@ pub mod transport;
 
 pub use api::{
     Call, Closed, Completer, ConnId, Effects, Fault, Kind, Line, Param, Peer, Reply, Route, RouteError,
-    Service, Ticket, Wire,
+    Service, Stats, Ticket, Wire,
 };
 pub use limits::Limits;
 pub use transport::mailbox::{Handle, MailboxFull};

@@ -442,3 +442,33 @@ fn files_come_and_go_whole_on_every_kernel() {
     }
     std::fs::remove_dir_all(&path).unwrap();
 }
+
+#[test]
+fn what_happens_is_counted() {
+    let mut bench = Bench::new(Kernel::KIND, Limits { max_connections: 3, ..Limits::default() });
+    let (alice, bob, carol) = (bench.connect(), bench.connect(), bench.connect());
+    bench.connect();
+    bench.ask(alice, r#"{"method":"join_chat","params":{"username":"Alice"}}"#);
+    bench.world.take(bob);
+    let before = bench.event_loop.stats();
+    let said = r#"{"method":"send_message","params":{"message":"hi"}}"#;
+    let answer = bench.ask(alice, said);
+    let heard = bench.world.take(bob);
+    bench.world.rst(carol);
+    bench.settle();
+    bench.event_loop.turn();
+    let after = bench.event_loop.stats();
+    let grown = |name, label| after.get(name, label).unwrap() - before.get(name, label).unwrap();
+    assert_eq!(after.get("accepted", None), Some(4));
+    assert_eq!(after.get("limited", Some("max_connections")), Some(1));
+    assert_eq!(after.get("connections", None), Some(2));
+    assert_eq!(after.get("closed", Some("reset")), Some(1));
+    assert_eq!((grown("frames_in", None), grown("frames_out", None)), (1, 1));
+    assert_eq!(grown("deliveries", None), 2, "Alice does not hear herself");
+    assert_eq!(grown("bytes_in", None), said.len() as u64);
+    // Carol's copy had left before she did.
+    assert!(heard.len() > 20);
+    assert_eq!(grown("bytes_out", None), (answer.len() + 2 * heard.len()) as u64);
+    assert_eq!((grown("calls", Some("write")), grown("calls", Some("read"))), (3, 2));
+    assert_eq!(grown("calls", Some("wait")), after.turn_time.count() - before.turn_time.count());
+}

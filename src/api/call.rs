@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnId, Fault, Kind, MAX_PARAMS, Param, Peer};
+use super::{ConnId, Fault, Kind, MAX_PARAMS, Param, Peer, Stats};
 
-/// Who else is connected: the transport's list, as a call may see it.
+/// Who else is connected, and what was counted: the transport, as a call may see it.
 pub trait Directory {
     /// Visits every open connection, in no particular order.
     fn visit(&self, each: &mut dyn FnMut(ConnId, Peer));
+
+    /// All counters, as of the end of the last turn.
+    fn stats(&self) -> Stats;
 }
 
 /// Where a late answer goes: the transport's mailbox.
@@ -40,6 +43,9 @@ impl<'a> Call<'a> {
         struct Nowhere;
         impl Directory for Nowhere {
             fn visit(&self, _: &mut dyn FnMut(ConnId, Peer)) {}
+            fn stats(&self) -> Stats {
+                Stats { samples: Vec::new(), turn_time: Default::default() }
+            }
         }
         impl Complete for Nowhere {
             fn complete(&self, _: Ticket, _: Result<String, Fault>) {}
@@ -77,6 +83,11 @@ impl<'a> Call<'a> {
         let mut all = Vec::new();
         self.directory.visit(&mut |conn, peer| all.push((conn, peer)));
         all
+    }
+
+    /// What the server has counted since it began.
+    pub fn stats(&self) -> Stats {
+        self.directory.stats()
     }
 
     /// Promises an answer for later: return the first half as [`Reply::Later`](super::Reply::Later), move the second to the

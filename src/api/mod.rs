@@ -10,6 +10,7 @@ mod effects;
 mod fault;
 mod peer;
 mod route;
+mod stats;
 
 pub(crate) use call::unquote;
 pub use call::{Call, Complete, Completer, Directory, Ticket};
@@ -17,6 +18,7 @@ pub use effects::{Effect, Effects, Out, Push, Reply};
 pub use fault::Fault;
 pub use peer::{Closed, ConnId, Peer, Wire};
 pub use route::{Guard, Handler, Kind, MAX_PARAMS, Param, Route, RouteError};
+pub use stats::{Histogram, Sample, Stats};
 
 /// A line from a [`Wire::Line`] connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -143,50 +143,109 @@ impl fmt::Display for Wire {
     }
 }
 
-/// Why a connection ended, for the service and the log.
+/// Why a connection ended, for the service, the log and the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Closed {
     /// The peer sent its FIN and everything was answered.
     Peer,
+    /// The peer sent RST, or the network gave up on it.
+    Reset,
     /// The service closed it.
     Service,
+    /// The server stopped.
+    Shutdown,
+    /// A message over `max_message_bytes`.
+    TooLarge,
+    /// A message nested deeper than `max_depth`.
+    TooDeep,
+    /// Bytes that no later ones can make sense of: an unknown file command.
+    BadFrame,
     /// A line user gave no name within `name_timeout`.
     NameTimeout,
     /// It asked for a heartbeat, and nothing came back in two periods.
     Heartbeat,
-    /// The peer sent RST, or the network gave up on it.
-    Reset,
-    /// A message over `max_message_bytes`, or nested deeper than `max_depth`.
-    BadFrame,
     /// It did not read its broadcasts: more than `out_hard` bytes of them were queued.
     SlowConsumer,
-    /// The kernel had no memory for it.
-    NoMemory,
-    /// A handler panicked while it served this connection.
-    Panicked,
     /// A file connection moved no byte within `file_idle_timeout`.
     Stalled,
     /// A file could not be sent or stored as promised, or version 1 of the wire has no words for a refusal.
     Broken,
-    /// The server stopped.
-    Shutdown,
+    /// The kernel had no memory for it.
+    NoMemory,
+    /// A handler panicked while it served this connection.
+    Panicked,
+}
+
+impl Closed {
+    /// All of them, in order: `ALL[why as usize] == why`.
+    pub const ALL: [Self; 14] = [
+        Self::Peer,
+        Self::Reset,
+        Self::Service,
+        Self::Shutdown,
+        Self::TooLarge,
+        Self::TooDeep,
+        Self::BadFrame,
+        Self::NameTimeout,
+        Self::Heartbeat,
+        Self::SlowConsumer,
+        Self::Stalled,
+        Self::Broken,
+        Self::NoMemory,
+        Self::Panicked,
+    ];
+
+    /// Its name among the counters: where a limit is the reason, the limit's.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::Reset => "reset",
+            Self::Service => "service",
+            Self::Shutdown => "shutdown",
+            Self::TooLarge => "max_message_bytes",
+            Self::TooDeep => "max_depth",
+            Self::BadFrame => "bad_frame",
+            Self::NameTimeout => "name_timeout",
+            Self::Heartbeat => "heartbeat",
+            Self::SlowConsumer => "out_hard",
+            Self::Stalled => "file_idle_timeout",
+            Self::Broken => "broken",
+            Self::NoMemory => "no_memory",
+            Self::Panicked => "panic",
+        }
+    }
 }
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Closed::Peer => "closed by the peer",
+            Closed::Reset => "reset by the peer",
             Closed::Service => "closed by the service",
+            Closed::Shutdown => "the server stopped",
+            Closed::TooLarge => "a message longer than max_message_bytes",
+            Closed::TooDeep => "a message nested deeper than max_depth",
+            Closed::BadFrame => "bytes that make no sense",
             Closed::NameTimeout => "no name within name_timeout",
             Closed::Heartbeat => "nothing came back in two heartbeats",
-            Closed::Reset => "reset by the peer",
-            Closed::BadFrame => "message too large or too deep",
-            Closed::SlowConsumer => "slow consumer",
-            Closed::NoMemory => "out of kernel memory",
-            Closed::Panicked => "a handler panicked",
+            Closed::SlowConsumer => "slow consumer: more than out_hard unread",
             Closed::Stalled => "nothing moved within file_idle_timeout",
             Closed::Broken => "it could not be answered",
-            Closed::Shutdown => "the server stopped",
+            Closed::NoMemory => "out of kernel memory",
+            Closed::Panicked => "a handler panicked",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_stands_at_its_number_and_has_a_name_of_its_own() {
+        for (at, why) in Closed::ALL.into_iter().enumerate() {
+            assert_eq!(why as usize, at);
+            assert!(Closed::ALL[..at].iter().all(|other| other.reason() != why.reason()), "{why}");
+        }
     }
 }

@@ -228,7 +228,7 @@ impl<'fd> Session<'fd> {
                     self.input.ring.consume(length);
                     Ok(Some(text))
                 }
-                Step::Broken(fault) | Step::Refused(fault) => {
+                Step::Broken(fault) | Step::Refused(fault, _) => {
                     let why = fault.detail.unwrap_or_else(|| "it sends something that is no JSON".into());
                     Err(CallError::Nonsense(why))
                 }

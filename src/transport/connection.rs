@@ -6,7 +6,7 @@
 
 use std::os::fd::RawFd;
 
-use crate::api::{ConnId, Directory, Peer, Wire};
+use crate::api::{Peer, Wire};
 use crate::transport::codec::jsonrpc::framer::{Framer, Input};
 use crate::transport::codec::jsonrpc::render::Encoding;
 use crate::transport::codec::line::LineFramer;
@@ -14,7 +14,6 @@ use crate::transport::files::session::Session;
 use crate::transport::io::{Interest, Millis};
 use crate::transport::job::Job;
 use crate::transport::outbox::Outbox;
-use crate::transport::slab::Slab;
 
 /// One accepted socket.
 pub struct Connection {
@@ -183,16 +182,6 @@ impl Connection {
         match &mut self.codec {
             Codec::Files(session) => Some(session),
             _ => None,
-        }
-    }
-}
-
-impl Directory for Slab<Connection> {
-    fn visit(&self, each: &mut dyn FnMut(ConnId, Peer)) {
-        // Those that the service knows.
-        let open = |conn: &Connection| conn.phase == Phase::Open && conn.codec.wire().reaches_the_service();
-        for (id, conn) in self.iter().filter(|(_, conn)| open(conn)) {
-            each(id, conn.peer);
         }
     }
 }

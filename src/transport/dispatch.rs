@@ -183,7 +183,10 @@ impl<S: Service> Dispatcher<S> {
         let most = hub.limits.max_batch;
         let refused = match elements(text).take(most + 1).count() {
             0 => "a batch has at least one element".to_owned(),
-            n if n > most => format!("a batch has at most max_batch elements ({most})"),
+            n if n > most => {
+                hub.counters.max_batch += 1;
+                format!("a batch has at most max_batch elements ({most})")
+            }
             _ => {
                 hub.hold(id);
                 return self.run_batch(hub, id, Batch::new(text), stopping);
@@ -245,7 +248,7 @@ impl<S: Service> Dispatcher<S> {
     /// Looks the method up and calls it; what it asks for stays in `self.fx`.
     fn call(
         &mut self,
-        hub: &Hub,
+        hub: &mut Hub,
         id: ConnId,
         request: &Request<'_>,
         stopping: bool,
@@ -273,13 +276,16 @@ impl<S: Service> Dispatcher<S> {
             args,
             params: row.params,
             ticket: self.tickets,
-            directory: &hub.conns,
+            directory: hub,
             mail: &self.mail,
         };
         let (service, fx) = (&mut self.service, &mut self.fx);
         let (result, outcome) = match catch_unwind(AssertUnwindSafe(|| (row.handler)(service, call, fx))) {
             Ok(result) => (result, Outcome::Done),
-            Err(_) => (Err(Fault::internal("the handler panicked".into())), Outcome::Panicked),
+            Err(_) => {
+                hub.counters.panics += 1;
+                (Err(Fault::internal("the handler panicked".into())), Outcome::Panicked)
+            }
         };
         if result.is_err() {
             // A refusal has no effects: a handler may have begun to ask before it found the reason.
@@ -299,6 +305,7 @@ impl<S: Service> Dispatcher<S> {
         self.fx.clear();
         let (service, fx) = (&mut self.service, &mut self.fx);
         if catch_unwind(AssertUnwindSafe(|| tell(service, fx))).is_err() {
+            hub.counters.panics += 1;
             self.fx.clear();
             return Outcome::Panicked;
         }

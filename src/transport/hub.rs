@@ -4,12 +4,13 @@
 //! services ask for and flushes what they came to: at most one write per connection and turn. Never reads a
 //! socket, never calls a service. The dispatcher fills it, the event loop drains it.
 
-use crate::api::{Closed, ConnId, Effect, Effects, Fault, Push};
+use crate::api::{Closed, ConnId, Directory, Effect, Effects, Fault, Peer, Push, Stats};
 use crate::limits::{ANSWERS_PER_TURN, Limits};
 use crate::transport::codec::jsonrpc::render::{self, Encoding};
 use crate::transport::codec::jsonrpc::request::Dialect;
 use crate::transport::codec::line;
 use crate::transport::connection::{Codec, Connection, Phase};
+use crate::transport::counters::Counters;
 use crate::transport::io::{Io, IoFault};
 use crate::transport::outbox::{Kind, Turn};
 use crate::transport::slab::Slab;
@@ -33,6 +34,8 @@ pub struct Hub {
     pub limits: Limits,
     /// What services asked of the loop itself, oldest first.
     pub asked: Vec<Asked>,
+    /// What has happened so far.
+    pub counters: Counters,
     turn: Turn,
     /// Slab indices of the subscribed, for a fan-out in memory order.
     members: Vec<u32>,
@@ -47,6 +50,7 @@ impl Hub {
             conns: Slab::default(),
             limits,
             asked: Vec::new(),
+            counters: Counters::default(),
             turn: Turn::default(),
             members: Vec::new(),
             dirty: Vec::new(),
@@ -138,7 +142,8 @@ impl Hub {
                 }
                 Effect::Broadcast { except, push } => {
                     let except = except.and_then(|id| self.conns.get_mut(id)).map(|conn| &mut conn.outbox);
-                    self.turn.broadcast(except, |log, encoding| push_in(log, encoding, fx, push));
+                    let write = |log: &mut Vec<u8>, encoding| push_in(log, encoding, fx, push);
+                    self.counters.deliveries += self.turn.broadcast(except, write);
                 }
                 Effect::Text { to, text, ends } => {
                     self.own(*to, Kind::Answer, |out, _| line::render(out, fx.text_of(text), *ends));
@@ -170,6 +175,7 @@ impl Hub {
     /// Sends what this turn came to. Connections whose socket failed, and slow consumers, go to `lost`.
     pub fn flush(&mut self, io: &mut impl Io, lost: &mut Vec<(ConnId, Closed)>) {
         let fanout = self.turn.fanout() > 0;
+        self.counters.max_fanout_per_turn += u64::from(self.turn.fanout() >= self.limits.max_fanout_per_turn);
         if fanout {
             for place in 0..self.members.len() {
                 let Some((id, conn)) = self.conns.at(self.members[place]) else { continue };
@@ -214,12 +220,30 @@ impl Hub {
         };
         let encoding = conn.outbox.encoding();
         self.turn.own(&mut conn.outbox, kind, |out| write(out, encoding));
+        self.counters.frames_out += 1;
         if let (Kind::Answer, Codec::JsonRpc(framer)) = (kind, &mut conn.codec) {
             framer.answered();
         }
         if !std::mem::replace(&mut conn.dirty, true) {
             self.dirty.push(id);
         }
+    }
+}
+
+impl Directory for Hub {
+    fn visit(&self, each: &mut dyn FnMut(ConnId, Peer)) {
+        // Those that the service knows.
+        let open = |conn: &Connection| conn.phase == Phase::Open && conn.codec.wire().reaches_the_service();
+        for (id, conn) in self.conns.iter().filter(|(_, conn)| open(conn)) {
+            each(id, conn.peer);
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        self.counters.stats(&[
+            ("connections", self.conns.len() as u64, "Open connections."),
+            ("listeners", self.members.len() as u64, "Connections that hear the chat."),
+        ])
     }
 }
 

@@ -149,6 +149,11 @@ pub trait Io {
     /// The time; the loop asks once a turn.
     fn now(&mut self) -> Millis;
 
+    /// How long ago `now` was asked last, for a histogram: nothing is decided by it. A kernel without such a clock says zero.
+    fn since_now(&mut self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Waits until something is ready, the waker was used, a signal came, or `timeout` passed (`None`: for ever).
     /// Replaces what is in `events`. The waker's own event is not among them.
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>);

@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod connection;
+pub mod counters;
 pub mod dispatch;
 pub mod event_loop;
 pub mod files;
@@ -12,6 +13,7 @@ pub mod hub;
 pub mod io;
 pub mod job;
 pub mod mailbox;
+pub mod metered;
 pub mod outbox;
 pub mod ring;
 pub mod server;

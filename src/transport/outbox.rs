@@ -155,18 +155,27 @@ impl Turn {
         self.segment(outbox, Source::Own(kind), start..self.own.len());
     }
 
-    /// Appends a broadcast to every log that somebody listens to. `except` does not get it.
-    pub fn broadcast(&mut self, except: Option<&mut Outbox>, mut write: impl FnMut(&mut Vec<u8>, Encoding)) {
+    /// Appends a broadcast to every log that somebody listens to. `except` does not get it. Says how many do.
+    pub fn broadcast(
+        &mut self,
+        except: Option<&mut Outbox>,
+        mut write: impl FnMut(&mut Vec<u8>, Encoding),
+    ) -> u64 {
         let mut except = except.filter(|outbox| outbox.subscribed);
         if let Some(outbox) = &mut except {
             self.catch_up(outbox);
             self.listeners[outbox.encoding.index()] -= 1;
         }
+        let mut receivers = 0;
         for encoding in Encoding::ALL {
             if self.listeners[encoding.index()] > 0 {
                 let log =
                     Rc::get_mut(&mut self.logs[encoding.index()]).expect("logs are shared only in a flush");
+                let before = log.len();
                 write(log, encoding);
+                if log.len() > before {
+                    receivers += u64::from(self.listeners[encoding.index()]);
+                }
             }
         }
         if let Some(outbox) = except {
@@ -174,6 +183,7 @@ impl Turn {
             self.listeners[encoding] += 1;
             outbox.seen = self.logs[encoding].len() as u32;
         }
+        receivers
     }
 
     /// From here on the outbox hears broadcasts, or no more.

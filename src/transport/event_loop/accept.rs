@@ -41,11 +41,12 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         for _ in 0..ACCEPTS_PER_TURN {
             match self.io.accept(fd) {
                 Ok((fd, peer)) => {
+                    self.hub.counters.accepted += 1;
                     self.listeners[index].next_rest = ACCEPT_REST_MIN;
                     self.admit(wire, fd, peer);
                 }
                 Err(AcceptFault::WouldBlock) => return,
-                Err(AcceptFault::Aborted) => {}
+                Err(AcceptFault::Aborted) => self.hub.counters.aborted += 1,
                 Err(fault) => return self.rest_listener(index, fault),
             }
         }
@@ -72,6 +73,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
 
     fn admit(&mut self, wire: Wire, fd: RawFd, peer: Peer) {
         if self.hub.conns.len() >= self.hub.limits.max_connections {
+            self.hub.counters.max_connections += 1;
             return self.turn_away(wire, fd);
         }
         let id = self.hub.conns.insert(Connection::new(fd, peer, wire, self.now));
@@ -109,6 +111,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// Without descriptors or memory the queue stays full and the listener ready: asked again at once, it
     /// would spin. So it is not watched for a while.
     fn rest_listener(&mut self, index: usize, fault: AcceptFault) {
+        self.hub.counters.listener_rests += 1;
         let listener = &mut self.listeners[index];
         let rest = listener.next_rest;
         log::warn(

@@ -75,6 +75,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             self.wheel.cancel(id.index);
             self.hub.unsubscribe(id);
             let why = if self.stopping.is_some() { Closed::Shutdown } else { why };
+            self.hub.counters.closed[why as usize] += 1;
             if wire == Wire::Files {
                 self.leave_files(id, next);
             }
@@ -117,7 +118,14 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         for _ in 0..(self.hub.limits.max_read_per_turn / READ_CHUNK).max(1) {
             let Some(conn) = self.hub.conns.get_mut(id) else { return };
             match self.io.read(conn.fd, &mut [IoSliceMut::new(&mut self.scratch), IoSliceMut::new(&mut [])]) {
-                Ok(n) if n > 0 && conn.discarded as usize + n <= most => conn.discarded += n as u32,
+                Ok(n) if n > 0 => {
+                    conn.discarded += n as u32;
+                    self.hub.counters.drained += n as u64;
+                    if conn.discarded as usize > most {
+                        self.hub.counters.drain_max += 1;
+                        return self.end(id, Closed::BadFrame, Phase::Over(false));
+                    }
+                }
                 Err(IoFault::WouldBlock) => return,
                 _ => return self.end(id, Closed::BadFrame, Phase::Over(false)),
             }
@@ -184,6 +192,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             return false;
         }
         for id in all {
+            let conn = self.hub.conns.get(id);
+            let is_cut = conn.is_some_and(|conn| !conn.is_caught_up() || conn.has_unsent());
+            self.hub.counters.shutdown_grace += u64::from(is_cut);
             self.end(id, Closed::Shutdown, Phase::Over(false));
         }
         self.reap();

@@ -73,6 +73,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     fn obey(&mut self, id: ConnId, request: Request, skip: u64) {
         let Some(files) = &mut self.files else { return };
         let Some(conn) = self.hub.conns.get_mut(id) else { return };
+        self.hub.counters.frames_in += 1;
         let Request { version, command, name, offset, length, digest } = request;
         let asked = Asked { version, command, offset, length };
         let (share, most) = (&files.store.share, self.hub.limits.max_upload_bytes as u64);
@@ -80,7 +81,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             _ if conn.late => Some((Status::ShuttingDown, "the server is shutting down")),
             (_, None) => Some((Status::BadName, "the name is bad")),
             (Command::Put, _) if !share.writable => Some((Status::ReadOnly, "files cannot be stored here")),
-            (Command::Put, _) if length > most => Some((Status::TooLarge, "larger than max_upload_bytes")),
+            (Command::Put, _) if length > most => {
+                self.hub.counters.max_upload_bytes += 1;
+                Some((Status::TooLarge, "larger than max_upload_bytes"))
+            }
             (Command::Delete, _) if !(share.writable && share.delete) => {
                 Some((Status::ReadOnly, "files cannot be removed here"))
             }
@@ -106,6 +110,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             Command::Put => {
                 let put = Put { version, name, size: length, digest };
                 if files.uploading >= self.hub.limits.max_uploads {
+                    self.hub.counters.max_uploads += 1;
                     session.state = State::Queued(put);
                     files.waiting.push_back(id);
                     return;
@@ -166,8 +171,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// A helper has done something for this connection, if that is still there.
     pub(super) fn file_done(&mut self, id: ConnId, done: Done) {
         let Some(files) = &self.files else { return };
-        if let Done::Stored { name, size, .. } = &done {
-            self.dispatcher.uploaded(&mut self.hub, name, *size);
+        match &done {
+            Done::Stored { name, size, .. } => self.dispatcher.uploaded(&mut self.hub, name, *size),
+            Done::Failed(refusal) if refusal.status == Status::NoSpace => self.hub.counters.disk_reserve += 1,
+            _ => {}
         }
         let conn = self.hub.conns.get_mut(id).filter(|conn| conn.phase == Phase::Open);
         let Some(session) = conn.and_then(|conn| conn.session_mut()) else {

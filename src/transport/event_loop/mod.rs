@@ -19,7 +19,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::{Closed, ConnId, RouteError, Service, Wire};
+use crate::api::{Closed, ConnId, Directory, RouteError, Service, Stats, Wire};
 use crate::limits::{EVENTS_PER_WAIT, Limits, READ_CHUNK};
 use crate::log;
 use crate::transport::codec::jsonrpc::framer::Input;
@@ -30,6 +30,7 @@ use crate::transport::files::store::Store;
 use crate::transport::hub::{Asked, Hub};
 use crate::transport::io::{Event, Interest, Io, IoFault, Millis, Token};
 use crate::transport::mailbox::{Handle, Letter, Mailbox};
+use crate::transport::metered::Metered;
 use crate::transport::timer::Wheel;
 
 use accept::Listener;
@@ -40,7 +41,7 @@ const LISTENERS: u32 = u32::MAX - 64;
 
 /// The server's loop on a kernel `I`, serving `S`.
 pub struct EventLoop<I: Io, S: Service> {
-    io: I,
+    io: Metered<I>,
     hub: Hub,
     dispatcher: Dispatcher<S>,
     mailbox: Arc<Mailbox>,
@@ -79,11 +80,12 @@ impl<I: Io, S: Service> EventLoop<I, S> {
 
     /// The same, with a mailbox that has been handed out before.
     pub(crate) fn with_mailbox(
-        mut io: I,
+        io: I,
         service: S,
         limits: Limits,
         mailbox: Arc<Mailbox>,
     ) -> Result<Self, RouteError> {
+        let mut io = Metered::new(io);
         let now = io.now();
         let mail: Arc<Mailbox> = Arc::clone(&mailbox);
         Ok(Self {
@@ -131,9 +133,14 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         Handle::new(Arc::clone(&self.mailbox))
     }
 
+    /// What it has counted, as of the end of the last turn.
+    pub fn stats(&self) -> Stats {
+        self.hub.stats()
+    }
+
     /// The kernel it runs on.
     pub fn io(&mut self) -> &mut I {
-        &mut self.io
+        &mut self.io.io
     }
 
     /// Runs until it is stopped, and gives the service back.
@@ -159,6 +166,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// Sleeps until there is something to do, unless there already is.
     fn wait(&mut self) {
         let timeout = self.timeout();
+        // The second reading of the clock in a turn: without it a turn could not be told from the sleep behind it.
+        self.hub.counters.turn_time.add(self.io.since_now().as_micros() as u64);
+        self.hub.counters.metering = self.io.metering;
         let mut events = std::mem::take(&mut self.events);
         self.io.wait(&mut events, timeout);
         self.events = events;
@@ -315,6 +325,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             }
             if conn.paused && conn.outbox.unsent_answers() <= self.hub.limits.out_low {
                 conn.paused = false;
+                self.hub.counters.out_low += 1;
                 // Nobody has watched its socket. If this is the end, it is asked now for what it holds.
                 conn.readable |= self.stopping.is_some();
                 self.enqueue(id);

@@ -77,9 +77,11 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             }
             if conn.outbox.unsent_answers() > self.hub.limits.out_high {
                 conn.paused = true;
+                self.hub.counters.out_high += 1;
                 return Served::Stopped;
             }
             if *requests == 0 || full {
+                self.hub.counters.max_requests_per_turn += u64::from(*requests == 0);
                 return Served::Budget;
             }
             let late = conn.late;
@@ -114,13 +116,14 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             Step::Dry => return false,
             Step::Lf => self.hub.raw(id, b"\n"),
             Step::Broken(fault) => self.hub.complain(id, &fault),
-            Step::Refused(fault) => {
+            Step::Refused(fault, why) => {
                 self.hub.complain(id, &fault);
-                self.refuse(id, Closed::BadFrame);
+                self.refuse(id, why);
             }
             Step::Text(length) => {
                 let bytes = input.ring.front(length, &mut self.scratch);
                 let text = std::str::from_utf8(bytes).expect("the scanner accepts UTF-8 only");
+                self.hub.counters.frames_in += 1;
                 let outcome = self.dispatcher.text(&mut self.hub, id, text, late);
                 input.ring.consume(length);
                 self.settle(id, outcome);
@@ -142,7 +145,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         match step {
             LineStep::Dry => return false,
             _ if late => self.hub.raw(id, b"The server is shutting down\n"),
-            LineStep::TooLong => self.tell_line(id, peer, Line::TooLong(max)),
+            LineStep::TooLong => {
+                self.hub.counters.max_line_bytes += 1;
+                self.tell_line(id, peer, Line::TooLong(max));
+            }
             LineStep::Line => self.tell_line(id, peer, Line::Text(&String::from_utf8_lossy(&input.line))),
         }
         input.line.clear();
@@ -150,6 +156,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     }
 
     fn tell_line(&mut self, id: ConnId, peer: Peer, line: Line<'_>) {
+        self.hub.counters.frames_in += 1;
         let outcome = self.dispatcher.line(&mut self.hub, id, peer, line);
         self.settle(id, outcome);
     }
@@ -201,6 +208,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             return false;
         }
         if *bytes == 0 {
+            self.hub.counters.max_read_per_turn += 1;
             self.enqueue(id);
             return false;
         }

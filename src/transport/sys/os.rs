@@ -19,6 +19,7 @@ use crate::transport::io::{
 pub struct OsIo {
     poller: Poller,
     start: Instant,
+    asked: Instant,
     unix_peers: u64,
     catches_signals: bool,
     cork: bool,
@@ -30,9 +31,11 @@ impl OsIo {
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM: there is no poller to be had.
     pub fn new() -> io::Result<Self> {
+        let start = Instant::now();
         Ok(Self {
             poller: Poller::new()?,
-            start: Instant::now(),
+            start,
+            asked: start,
             unix_peers: 0,
             catches_signals: false,
             cork: true,
@@ -74,7 +77,12 @@ impl OsIo {
 
 impl Io for OsIo {
     fn now(&mut self) -> Millis {
-        Millis::default() + self.start.elapsed()
+        self.asked = Instant::now();
+        Millis::default() + self.asked.duration_since(self.start)
+    }
+
+    fn since_now(&mut self) -> Duration {
+        self.asked.elapsed()
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) {

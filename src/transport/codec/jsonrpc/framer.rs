@@ -13,7 +13,7 @@ use memchr::memchr;
 
 use super::render::Framing;
 use super::scanner::{Scan, Scanner};
-use crate::api::Fault;
+use crate::api::{Closed, Fault};
 use crate::limits::{Limits, READ_CHUNK};
 use crate::transport::ring::Ring;
 
@@ -79,8 +79,8 @@ pub enum Step {
     Lf,
     /// Send this error, and go on.
     Broken(Fault),
-    /// Send this error, and refuse the connection.
-    Refused(Fault),
+    /// Send this error, and refuse the connection for this reason.
+    Refused(Fault, Closed),
 }
 
 /// The state of a connection that has said nothing.
@@ -163,7 +163,7 @@ impl Framer {
             return Some(Step::Dry);
         }
         let piece = &run[..run.len().min(limits.max_message_bytes - input.scanned)];
-        let fault = match input.scanner.scan(piece) {
+        let (fault, why) = match input.scanner.scan(piece) {
             Scan::Done { used } => {
                 let length = input.scanned + used;
                 (self.place, self.ended) = (Place::Between, true);
@@ -177,13 +177,12 @@ impl Framer {
                 if input.scanned < limits.max_message_bytes {
                     return None;
                 }
-                Fault::invalid_request(format!(
-                    "longer than max_message_bytes ({})",
-                    limits.max_message_bytes
-                ))
+                let most = limits.max_message_bytes;
+                (Fault::invalid_request(format!("longer than max_message_bytes ({most})")), Closed::TooLarge)
             }
             Scan::TooDeep { .. } => {
-                Fault::parse_error(format!("nested deeper than max_depth ({})", limits.max_depth))
+                let most = limits.max_depth;
+                (Fault::parse_error(format!("nested deeper than max_depth ({most})")), Closed::TooDeep)
             }
             Scan::Bad { at, why } => {
                 let at = input.scanned + at;
@@ -194,7 +193,7 @@ impl Framer {
         let everything = input.ring.len();
         input.ring.consume(everything);
         self.place = Place::Skipping;
-        Some(Step::Refused(fault))
+        Some(Step::Refused(fault, why))
     }
 
     fn skip(&mut self, input: &mut Input) -> Option<Step> {
@@ -331,7 +330,7 @@ mod tests {
                         self.answer('E');
                         self.steps.push(Seen::Broken(fault));
                     }
-                    Step::Refused(fault) => {
+                    Step::Refused(fault, _) => {
                         self.answer('E');
                         self.steps.push(Seen::Refused(fault));
                         self.refused = true;

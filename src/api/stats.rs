@@ -1,0 +1,83 @@
+//! What a server has counted so far, as names and numbers: whoever shows it, as JSON, as a table or for Prometheus,
+//! needs no second list.
+
+/// All counters and gauges at one moment: the end of the turn before the one that asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// In a fixed order; samples of one name follow each other.
+    pub samples: Vec<Sample>,
+    /// How long the turns of the loop took, without their sleep.
+    pub turn_time: Histogram,
+}
+
+/// One number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// In lower case, with underscores: `accepted`.
+    pub name: &'static str,
+    /// What sets it apart from others of its name: `("reason", "peer")`.
+    pub label: Option<(&'static str, &'static str)>,
+    /// One sentence.
+    pub help: &'static str,
+    /// Whether it can go down. What cannot counts from the start of the server.
+    pub is_gauge: bool,
+    /// The number.
+    pub value: u64,
+}
+
+/// How often something took so long: bucket `n` counts what took less than 2^n microseconds and no less than half of
+/// that, the last one everything longer. 24 buckets reach to eight seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// By the logarithm of the time.
+    pub buckets: [u64; 24],
+    /// All of it together, in microseconds.
+    pub total_us: u64,
+}
+
+impl Stats {
+    /// The number under this name, with this value of its label, if it has one.
+    pub fn get(&self, name: &str, label: Option<&str>) -> Option<u64> {
+        let fits = |sample: &&Sample| sample.name == name && sample.label.map(|(_, value)| value) == label;
+        self.samples.iter().find(fits).map(|sample| sample.value)
+    }
+}
+
+impl Histogram {
+    /// Counts one more.
+    pub fn add(&mut self, us: u64) {
+        let bucket = (u64::BITS - us.leading_zeros()) as usize;
+        self.buckets[bucket.min(self.buckets.len() - 1)] += 1;
+        self.total_us += us;
+    }
+
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// What everything in a bucket took less than, in microseconds; `None` for the last, which has no end.
+    pub fn bound_us(&self, bucket: usize) -> Option<u64> {
+        (bucket + 1 < self.buckets.len()).then(|| 1 << bucket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_powers_of_two() {
+        let mut histogram = Histogram::default();
+        for us in [0, 1, 2, 3, 4, 1023, 1024, (1 << 22) - 1, 1 << 22, u64::from(u32::MAX)] {
+            histogram.add(us);
+            let at = |n: &usize| histogram.bound_us(*n).is_none_or(|bound| us < bound);
+            let bucket = (0..histogram.buckets.len()).find(at).unwrap();
+            assert!(histogram.buckets[bucket] > 0, "{us}");
+        }
+        assert_eq!(histogram.buckets[..4], [1, 1, 2, 1]);
+        assert_eq!(histogram.buckets[22..], [1, 2]);
+        assert_eq!(histogram.count(), 10);
+        assert_eq!(histogram.total_us, 10 + 1023 + 1024 + (1 << 23) - 1 + u64::from(u32::MAX));
+    }
+}
