@@ -4,6 +4,7 @@
 mod world;
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rawline::service::chat::{Chat, Rules};
@@ -11,6 +12,7 @@ use rawline::transport::event_loop::EventLoop;
 use rawline::transport::files::Share;
 use rawline::transport::files::store::Store;
 use rawline::transport::io::Signal;
+use rawline::transport::workers::Helpers;
 use rawline::{Limits, Wire};
 use world::{End, Kernel, LISTENER, World};
 
@@ -415,7 +417,8 @@ fn files_come_and_go_whole_on_every_kernel() {
         let world = World::new(kernel);
         let rules = Rules { announce_uploads: true, ..Rules::default() };
         let mut event_loop = EventLoop::new(world.clone(), Chat::new(rules), limits.clone()).unwrap();
-        event_loop.share(Store::open(share, &limits).unwrap(), [0, 0]);
+        let at_once = Helpers::Given(Arc::new(|_, task| task()));
+        event_loop.share(Store::open(share, &limits).unwrap(), at_once);
         event_loop.listen(Wire::Files, LISTENER).unwrap();
         let mut bench = Bench { world, event_loop };
         let client = bench.connect();

@@ -49,6 +49,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "transport::io",
             "transport::mailbox",
             "transport::sys",
+            "transport::workers",
         ],
     ),
     (
@@ -66,6 +67,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "transport::mailbox",
             "transport::metered",
             "transport::timer",
+            "transport::workers",
         ],
     ),
     (

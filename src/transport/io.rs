@@ -1,12 +1,13 @@
-//! The seam between the server and the kernel: trait [`Io`], and the words in which it speaks.
+//! The seam between the server and the kernel: traits [`Io`] and [`Disk`], and the words in which they speak.
 //!
-//! Everything that the event loop asks of the outside world goes through here, the clock included, so a
-//! simulator can stand in for the kernel and one seed replays a whole run. The kernel itself is
-//! `sys/os.rs`. A failed call is an [`IoFault`] here, which ends a connection and never the loop.
+//! Everything that the event loop asks of the outside world goes through the one, the clock included, and what its
+//! helpers ask of the shared directory through the other. So a simulator can stand in for the kernel, and one seed
+//! replays a whole run. The kernel itself is `sys/os.rs`. A failed call is an [`IoFault`] here, which ends a
+//! connection and never the loop.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::Add;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +109,17 @@ pub enum DiskFault {
     Other(i32),
 }
 
+/// What is known of a regular file without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Meta {
+    /// Bytes.
+    pub size: u64,
+    /// When it was last written: seconds since 1970, and nanoseconds.
+    pub mtime: (i64, i64),
+    /// Its number in its file system.
+    pub inode: u64,
+}
+
 /// A signal to the process. The first two ask it to stop; the others come only to a program on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -205,4 +217,56 @@ pub trait Io {
 
     /// Cuts: RST to the peer (SO_LINGER 0), what was not yet delivered is thrown away.
     fn abort(&mut self, fd: RawFd);
+}
+
+/// What helper threads ask of the kernel: one directory and the regular files in it. Any of it may wait for a disk.
+///
+/// Names have no slash. EINTR never comes out of it.
+pub trait Disk: Send + Sync {
+    /// Opens a regular file for reading.
+    fn open_file(&self, name: &str) -> Result<(OwnedFd, Meta), DiskFault>;
+
+    /// What a name stands for.
+    fn meta(&self, name: &str) -> Result<Meta, DiskFault>;
+
+    /// What an open file is.
+    fn meta_of(&self, file: BorrowedFd<'_>) -> Result<Meta, DiskFault>;
+
+    /// All names, in no order, whatever they stand for.
+    fn names(&self) -> Result<Vec<Vec<u8>>, DiskFault>;
+
+    /// Makes a new file that only this user may open, for reading and writing, and locks it.
+    fn create(&self, name: &str) -> Result<OwnedFd, DiskFault>;
+
+    /// Opens a file that was left over, for reading and writing, and locks it.
+    fn resume(&self, name: &str) -> Result<(OwnedFd, Meta), DiskFault>;
+
+    /// Gives a finished file its name, in place of what had it before; file and name survive a power cut from now on.
+    fn publish(&self, file: BorrowedFd<'_>, from: &str, to: &str) -> Result<Meta, DiskFault>;
+
+    /// Removes a name.
+    fn remove(&self, name: &str) -> Result<(), DiskFault>;
+
+    /// Bytes that can still be stored.
+    fn free_bytes(&self) -> Result<u64, DiskFault>;
+
+    /// Reads into the whole of `into`, or as far as the file goes.
+    fn read_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> Result<usize, DiskFault>;
+
+    /// Writes all of `from`.
+    fn write_at(&self, file: BorrowedFd<'_>, from: &[u8], offset: u64) -> Result<(), DiskFault>;
+
+    /// Brings what was written to the disk.
+    fn sync(&self, file: BorrowedFd<'_>) -> Result<(), DiskFault>;
+
+    /// Says that this range is wanted soon.
+    fn advise(&self, file: BorrowedFd<'_>, offset: u64, count: usize);
+
+    /// The clock on the wall, which file systems keep times by: since 1970.
+    fn clock(&self) -> Duration;
+
+    /// How long ago a file was last written; zero if that is in the future.
+    fn age(&self, meta: &Meta) -> Duration {
+        self.clock().saturating_sub(Duration::from_secs(meta.mtime.0.try_into().unwrap_or(0)))
+    }
 }

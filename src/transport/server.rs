@@ -17,6 +17,7 @@ use crate::transport::files::store::Store;
 use crate::transport::io::{Io, IoFault};
 use crate::transport::mailbox::{Handle, Mailbox};
 use crate::transport::sys::{self, OsIo};
+use crate::transport::workers::Helpers;
 
 pub use crate::transport::codec::files::ByteOrder;
 pub use crate::transport::sys::socket::SocketOptions;
@@ -135,7 +136,7 @@ impl Server {
     pub fn run<S: Service>(self, service: S) -> Result<S, StartError> {
         let mut event_loop = EventLoop::with_mailbox(self.io, service, self.limits, self.mailbox)?;
         if let Some(store) = self.store {
-            event_loop.share(store, FILE_HELPERS);
+            event_loop.share(store, Helpers::Threads(FILE_HELPERS));
         }
         for (wire, listener) in self.listeners {
             event_loop.listen(wire, listener.into_raw_fd()).map_err(StartError::Listener)?;

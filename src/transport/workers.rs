@@ -21,17 +21,31 @@ pub enum Lane {
     Slow,
 }
 
+/// A job, ready to be done by whoever calls it.
+pub type Task = Box<dyn FnOnce() + Send>;
+
+/// Who does the jobs.
+#[derive(Clone)]
+pub enum Helpers {
+    /// So many threads for quick jobs, and so many for slow ones.
+    Threads([usize; 2]),
+    /// Whoever is handed the tasks: a simulated kernel, which does them when its own clock says so.
+    Given(Arc<dyn Fn(Lane, Task) + Send + Sync>),
+}
+
 /// What a helper does with a job. It must not panic without having answered.
 type Run<J> = Arc<dyn Fn(ConnId, J) + Send + Sync>;
 
-/// The threads. They end when this is dropped, each after the job it has begun; jobs not begun are dropped.
-pub struct Workers<J> {
-    lanes: [Arc<Queue<J>>; 2],
-    /// Without threads: who does the work in `submit`.
-    inline: Option<Run<J>>,
+/// The helpers. Threads end when this is dropped, each after the job it has begun; jobs not begun are dropped.
+pub enum Workers<J> {
+    /// A queue before the threads of each lane.
+    Threads([Arc<Queue<J>>; 2]),
+    /// Somebody else's hands.
+    Given(Arc<dyn Fn(Lane, Task) + Send + Sync>, Run<J>),
 }
 
-struct Queue<J> {
+/// Jobs that wait for a thread.
+pub struct Queue<J> {
     waiting: Mutex<Waiting<J>>,
     bell: Condvar,
 }
@@ -42,11 +56,14 @@ struct Waiting<J> {
 }
 
 impl<J: Send + 'static> Workers<J> {
-    /// So many threads for quick jobs, and so many for slow ones. With none of either every job is done at once, by who
-    /// submits it: for a simulated kernel, whose runs must repeat.
-    pub fn new(threads: [usize; 2], run: impl Fn(ConnId, J) + Send + Sync + 'static) -> Self {
+    /// Helpers that do a job by `run`.
+    pub fn new(helpers: Helpers, run: impl Fn(ConnId, J) + Send + Sync + 'static) -> Self {
         let run: Run<J> = Arc::new(run);
-        let lanes = threads.map(|count| {
+        let threads = match helpers {
+            Helpers::Threads(threads) => threads,
+            Helpers::Given(hands) => return Self::Given(hands, run),
+        };
+        Self::Threads(threads.map(|count| {
             let queue = Arc::new(Queue {
                 waiting: Mutex::new(Waiting { jobs: VecDeque::new(), closed: false }),
                 bell: Condvar::new(),
@@ -61,18 +78,22 @@ impl<J: Send + 'static> Workers<J> {
                 });
             }
             queue
-        });
-        Self { lanes, inline: (threads == [0, 0]).then_some(run) }
+        }))
     }
 
     /// Puts a job into the line.
     pub fn submit(&self, lane: Lane, id: ConnId, job: J) {
-        if let Some(run) = &self.inline {
-            return run(id, job);
+        match self {
+            Self::Threads(lanes) => {
+                let queue = &lanes[lane as usize];
+                queue.lock().jobs.push_back((id, job));
+                queue.bell.notify_one();
+            }
+            Self::Given(hands, run) => {
+                let run = Arc::clone(run);
+                hands(lane, Box::new(move || run(id, job)));
+            }
         }
-        let queue = &self.lanes[lane as usize];
-        queue.lock().jobs.push_back((id, job));
-        queue.bell.notify_one();
     }
 }
 
@@ -99,7 +120,8 @@ impl<J> Queue<J> {
 
 impl<J> Drop for Workers<J> {
     fn drop(&mut self) {
-        for queue in &self.lanes {
+        let Self::Threads(lanes) = self else { return };
+        for queue in lanes {
             let left = {
                 let mut waiting = queue.lock();
                 waiting.closed = true;
@@ -122,7 +144,7 @@ mod tests {
     #[test]
     fn one_thread_keeps_the_order_and_a_panic_does_not_end_it() {
         let (tell, told) = mpsc::channel();
-        let workers = Workers::new([1, 0], move |id, job: u32| {
+        let workers = Workers::new(Helpers::Threads([1, 0]), move |id, job: u32| {
             tell.send((id, job)).unwrap();
             assert_ne!(job, 3, "as a bug would");
         });
@@ -138,7 +160,7 @@ mod tests {
         let (tell, told) = mpsc::channel();
         let (release, wait) = mpsc::channel::<()>();
         let wait = Mutex::new(wait);
-        let workers = Workers::new([1, 1], move |_, job: Lane| {
+        let workers = Workers::new(Helpers::Threads([1, 1]), move |_, job: Lane| {
             if job == Lane::Slow {
                 wait.lock().unwrap().recv().unwrap();
             }
@@ -152,13 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn without_threads_it_is_done_at_once_and_what_was_not_begun_is_dropped() {
+    fn given_hands_get_every_job_and_what_was_not_begun_is_dropped() {
         let (tell, told) = mpsc::channel();
-        let inline = Workers::new([0, 0], move |_, job: u8| tell.send(job).unwrap());
-        inline.submit(Lane::Slow, SOMEBODY, 7);
+        let at_once = Helpers::Given(Arc::new(|lane, task| {
+            assert_eq!(lane, Lane::Slow);
+            task();
+        }));
+        let given = Workers::new(at_once, move |_, job: u8| tell.send(job).unwrap());
+        given.submit(Lane::Slow, SOMEBODY, 7);
         assert_eq!(told.try_recv(), Ok(7));
         let job = Arc::new(());
-        let idle = Workers::new([0, 1], |_, _: Arc<()>| ());
+        let idle = Workers::new(Helpers::Threads([0, 1]), |_, _: Arc<()>| ());
         idle.submit(Lane::Quick, SOMEBODY, Arc::clone(&job));
         drop(idle);
         assert_eq!(Arc::strong_count(&job), 1);

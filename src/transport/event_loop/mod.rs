@@ -32,6 +32,7 @@ use crate::transport::io::{Event, Interest, Io, IoFault, Millis, Token};
 use crate::transport::mailbox::{Handle, Letter, Mailbox};
 use crate::transport::metered::Metered;
 use crate::transport::timer::Wheel;
+use crate::transport::workers::Helpers;
 
 use accept::Listener;
 use ends::Stopping;
@@ -121,9 +122,8 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         Ok(())
     }
 
-    /// Shares a directory with the clients of [`Wire::Files`]. `helpers`: threads that look things up, and threads that
-    /// move bytes; with none the loop itself does their work, and waits for the disk.
-    pub fn share(&mut self, store: Arc<Store>, helpers: [usize; 2]) {
+    /// Shares a directory with the clients of [`Wire::Files`]. What may wait for its disk is done by `helpers`.
+    pub fn share(&mut self, store: Arc<Store>, helpers: Helpers) {
         let mailbox = Arc::clone(&self.mailbox);
         self.files = Some(Files::new(store, helpers, move |id, done| mailbox.done(id, done)));
     }

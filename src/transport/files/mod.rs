@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::api::ConnId;
 use crate::transport::codec::files::{ByteOrder, Status};
-use crate::transport::workers::{Lane, Workers};
+use crate::transport::workers::{Helpers, Lane, Workers};
 use store::{Done, Job, Refusal, Store};
 
 /// What an operator shares, and how.
@@ -43,10 +43,10 @@ pub struct Files {
 }
 
 impl Files {
-    /// With so many helper threads, quick and slow; results go to `post`.
+    /// With these helpers, whose results go to `post`.
     pub fn new(
         store: Arc<Store>,
-        helpers: [usize; 2],
+        helpers: Helpers,
         post: impl Fn(ConnId, Done) + Send + Sync + 'static,
     ) -> Self {
         let shared = Arc::clone(&store);

@@ -14,8 +14,8 @@ use super::digest::{self, Hasher};
 use super::upload::{Put, Space, Upload};
 use crate::limits::{DIGESTS_KEPT, HASH_SLICE, LIST_BYTES, Limits, WARM_CHUNK};
 use crate::transport::codec::files::{self, Digest, Entry, NO_DIGEST, Status, Version, good_name};
-use crate::transport::io::DiskFault;
-use crate::transport::sys::dir::{self, Dir, Meta};
+use crate::transport::io::{Disk, DiskFault, Meta};
+use crate::transport::sys::dir::Dir;
 
 /// Work for a helper.
 pub enum Job {
@@ -90,9 +90,9 @@ impl Refusal {
     }
 }
 
-impl<F: Into<DiskFault>> From<F> for Refusal {
-    fn from(fault: F) -> Self {
-        match fault.into() {
+impl From<DiskFault> for Refusal {
+    fn from(fault: DiskFault) -> Self {
+        match fault {
             DiskFault::NotFound => Self::new(Status::NotFound, "no such file"),
             DiskFault::NotRegular => Self::new(Status::NotFound, "no regular file"),
             DiskFault::Busy | DiskFault::Exists => Self::new(Status::Busy, "this upload is under way"),
@@ -115,7 +115,7 @@ pub struct Hashing {
 /// The shared directory.
 pub struct Store {
     /// The directory.
-    pub dir: Dir,
+    pub dir: Box<dyn Disk>,
     /// What the operator allows.
     pub share: Share,
     /// Bytes that stay free.
@@ -131,6 +131,11 @@ impl Store {
     /// Of open(2): there is no such directory, or it is not ours to read.
     pub fn open(share: Share, limits: &Limits) -> std::io::Result<Arc<Self>> {
         let dir = Dir::open(&share.directory)?;
+        Ok(Self::on(Box::new(dir), share, limits))
+    }
+
+    /// The same on any disk: the share's `directory` is not looked at.
+    pub fn on(dir: Box<dyn Disk>, share: Share, limits: &Limits) -> Arc<Self> {
         let store = Arc::new(Self {
             dir,
             share,
@@ -141,7 +146,7 @@ impl Store {
         if store.share.writable {
             store.sweep();
         }
-        Ok(store)
+        store
     }
 
     /// Does a job. `None`: nobody waits for what comes of it.
@@ -166,7 +171,7 @@ impl Store {
                 upload.leave(&rest);
                 return None;
             }
-            Job::Warm(file, offset, count) => Ok(Done::Warmed(warm(&file, offset, count))),
+            Job::Warm(file, offset, count) => Ok(Done::Warmed(self.warm(&file, offset, count))),
             Job::Close(_) => return None,
         };
         Some(done.unwrap_or_else(Done::Failed))
@@ -208,18 +213,18 @@ impl Store {
     fn hash(&self, mut hashing: Box<Hashing>) -> Result<Done, Refusal> {
         let end = hashing.meta.size.min(hashing.read + HASH_SLICE as u64);
         let Hashing { file, read, hasher, .. } = &mut *hashing;
-        read_through(file, *read, end, hasher)?;
+        self.read_through(file, *read, end, hasher)?;
         *read = end;
         if end < hashing.meta.size {
             return Ok(Done::Hashing(hashing));
         }
         let Hashing { file, meta, hasher, .. } = *hashing;
-        if dir::meta(&file)? != meta {
+        if self.dir.meta_of(file.as_fd())? != meta {
             return Err(Refusal::new(Status::Io, "the file changed while it was read"));
         }
         let digest = hasher.finish().unwrap_or(NO_DIGEST);
         // What was written a moment ago may be written again within the same tick of the file system's clock.
-        if dir::age(&meta) >= Duration::from_secs(2) {
+        if self.dir.age(&meta) >= Duration::from_secs(2) {
             self.remember(meta, digest);
         }
         Ok(Done::Known(meta, digest))
@@ -247,41 +252,47 @@ impl Store {
         }
         digests.insert(meta, digest);
     }
-}
 
-/// Reads a range of a file for its digest.
-///
-/// # Errors
-/// When it is shorter than that, or the disk fails.
-pub(super) fn read_through(file: &OwnedFd, from: u64, to: u64, hasher: &mut Hasher) -> Result<(), Refusal> {
-    let mut buffer = vec![0; WARM_CHUNK];
-    let mut at = from;
-    while at < to {
-        let most = usize::try_from(to - at).map_or(WARM_CHUNK, |rest| rest.min(WARM_CHUNK));
-        let read = dir::read_at(file.as_fd(), &mut buffer[..most], at)?;
-        if read == 0 {
-            return Err(Refusal::new(Status::Io, "the file changed while it was read"));
+    /// Reads a range of a file for its digest.
+    ///
+    /// # Errors
+    /// When it is shorter than that, or the disk fails.
+    pub(super) fn read_through(
+        &self,
+        file: &OwnedFd,
+        from: u64,
+        to: u64,
+        hasher: &mut Hasher,
+    ) -> Result<(), Refusal> {
+        let mut buffer = vec![0; WARM_CHUNK];
+        let mut at = from;
+        while at < to {
+            let most = usize::try_from(to - at).map_or(WARM_CHUNK, |rest| rest.min(WARM_CHUNK));
+            let read = self.dir.read_at(file.as_fd(), &mut buffer[..most], at)?;
+            if read == 0 {
+                return Err(Refusal::new(Status::Io, "the file changed while it was read"));
+            }
+            hasher.update(&buffer[..read]);
+            at += read as u64;
         }
-        hasher.update(&buffer[..read]);
-        at += read as u64;
+        Ok(())
     }
-    Ok(())
-}
 
-/// Reads a range, so that sendfile finds it in memory, and lets the disk begin with what follows it.
-fn warm(file: &OwnedFd, offset: u64, count: usize) -> u64 {
-    let end = offset + count as u64;
-    dir::advise(file.as_fd(), end, count);
-    let mut buffer = vec![0; WARM_CHUNK];
-    let mut at = offset;
-    while at < end {
-        // A short file or a broken disk: sendfile will say so.
-        match dir::read_at(file.as_fd(), &mut buffer, at) {
-            Ok(n) if n > 0 => at += n as u64,
-            _ => break,
+    /// Reads a range, so that sendfile finds it in memory, and lets the disk begin with what follows it.
+    fn warm(&self, file: &OwnedFd, offset: u64, count: usize) -> u64 {
+        let end = offset + count as u64;
+        self.dir.advise(file.as_fd(), end, count);
+        let mut buffer = vec![0; WARM_CHUNK];
+        let mut at = offset;
+        while at < end {
+            // A short file or a broken disk: sendfile will say so.
+            match self.dir.read_at(file.as_fd(), &mut buffer, at) {
+                Ok(n) if n > 0 => at += n as u64,
+                _ => break,
+            }
         }
+        end
     }
-    end
 }
 
 /// Nothing can panic while it is held but an allocation, which leaves what it guards whole.

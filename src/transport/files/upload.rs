@@ -10,12 +10,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::digest::{self, Hasher};
-use super::store::{Refusal, Store, lock, read_through};
+use super::store::{Refusal, Store, lock};
 use crate::limits::{HASH_SLICE, PARTIALS_KEPT};
 use crate::log;
 use crate::transport::codec::files::{Digest, NO_DIGEST, Status, Version};
-use crate::transport::io::DiskFault;
-use crate::transport::sys::dir::{self, Meta};
+use crate::transport::io::{DiskFault, Meta};
 
 /// Temporary files that mean nothing when their upload is over. Good names do not begin with a dot.
 const TEMPORARY: &str = ".rawline-tmp-";
@@ -87,7 +86,7 @@ impl Upload {
     /// # Errors
     /// The name is a directory's; no space; this very upload is under way; the disk.
     pub fn begin(store: &Arc<Store>, put: Put) -> Result<Box<Self>, Refusal> {
-        match store.dir.meta(&put.name).map_err(DiskFault::from) {
+        match store.dir.meta(&put.name) {
             Ok(_) | Err(DiskFault::NotFound) => {}
             Err(DiskFault::NotRegular) => {
                 return Err(Refusal::new(Status::BadName, "no regular file has this name"));
@@ -148,8 +147,8 @@ impl Upload {
     /// The disk.
     pub fn catch_up(mut self: Box<Self>) -> Result<Box<Self>, Refusal> {
         let end = self.stored.min(self.hashed + HASH_SLICE as u64);
-        let Self { file, hashed, hasher, .. } = &mut *self;
-        read_through(file, *hashed, end, hasher)?;
+        let Self { store, file, hashed, hasher, .. } = &mut *self;
+        store.read_through(file, *hashed, end, hasher)?;
         *hashed = end;
         Ok(self)
     }
@@ -159,9 +158,8 @@ impl Upload {
     /// # Errors
     /// No space; the disk. The upload is over then.
     pub fn write(mut self: Box<Self>, bytes: &[u8]) -> Result<Box<Self>, Refusal> {
-        if let Err(error) = dir::write_at(self.file.as_fd(), bytes, self.stored) {
-            log::warn("files", format_args!("{:?} cannot be stored: {error}", self.put.name));
-            return Err(error.into());
+        if let Err(fault) = self.store.dir.write_at(self.file.as_fd(), bytes, self.stored) {
+            return Err(self.failed(fault));
         }
         self.stored += bytes.len() as u64;
         // Version 1 cannot say a digest, so nobody pays for one.
@@ -188,17 +186,20 @@ impl Upload {
         if digest != NO_DIGEST && announced != NO_DIGEST && digest != announced {
             return Err(Refusal::new(Status::DigestMismatch, "the bytes do not have the announced digest"));
         }
-        match self.store.dir.publish(&self.file, &self.temporary, &self.put.name) {
+        match self.store.dir.publish(self.file.as_fd(), &self.temporary, &self.put.name) {
             Ok(meta) => {
                 self.stays = true;
                 self.store.remember(meta, digest);
                 Ok(digest)
             }
-            Err(error) => {
-                log::warn("files", format_args!("{:?} cannot be stored: {error}", self.put.name));
-                Err(error.into())
-            }
+            Err(fault) => Err(self.failed(fault)),
         }
+    }
+
+    fn failed(&self, fault: DiskFault) -> Refusal {
+        let refusal = Refusal::from(fault);
+        log::warn("files", format_args!("{:?} cannot be stored: {}", self.put.name, refusal.text));
+        refusal
     }
 
     /// Its client has gone: what came last is written too, if all this can be resumed.
@@ -206,7 +207,7 @@ impl Upload {
         if self.is_partial
             && let Ok(mut upload) = self.write(rest)
             && upload.stored > 0
-            && dir::sync(upload.file.as_fd()).is_ok()
+            && upload.store.dir.sync(upload.file.as_fd()).is_ok()
         {
             upload.stays = true;
         }
@@ -227,8 +228,8 @@ fn open_partial(store: &Store, name: &str, size: u64) -> Result<(OwnedFd, u64), 
     match store.dir.resume(name) {
         Ok((file, Meta { size: stored, .. })) if stored <= size => return Ok((file, stored)),
         Ok(_) => store.dir.remove(name)?,
-        Err(error) if DiskFault::from(error) == DiskFault::NotFound => {}
-        Err(error) => return Err(error.into()),
+        Err(DiskFault::NotFound) => {}
+        Err(fault) => return Err(fault.into()),
     }
     Ok((store.dir.create(name)?, 0))
 }
@@ -244,8 +245,8 @@ fn create_temporary(store: &Store) -> Result<(String, OwnedFd, u64), Refusal> {
         match store.dir.create(&name) {
             Ok(file) => return Ok((name, file, 0)),
             // Left over by a process that had our number.
-            Err(error) if DiskFault::from(error) == DiskFault::Exists => {}
-            Err(error) => return Err(error.into()),
+            Err(DiskFault::Exists) => {}
+            Err(fault) => return Err(fault.into()),
         }
     }
 }
@@ -255,7 +256,7 @@ impl Store {
     fn promise(&self, bytes: u64) -> Result<(), Refusal> {
         let mut space = lock(&self.space);
         let mut partials = None;
-        let now = dir::clock().as_secs();
+        let now = self.dir.clock().as_secs();
         if now.abs_diff(space.swept) > 3600 {
             space.swept = now;
             self.sweep();
@@ -279,7 +280,7 @@ impl Store {
     pub(super) fn sweep(&self) {
         for name in self.dir.names().unwrap_or_default() {
             let Ok(name) = String::from_utf8(name) else { continue };
-            let is_old = || self.dir.meta(&name).is_ok_and(|meta| dir::age(&meta) > PARTIALS_KEPT);
+            let is_old = || self.dir.meta(&name).is_ok_and(|meta| self.dir.age(&meta) > PARTIALS_KEPT);
             // Without digests nobody could tell whether a partial survived a power cut whole.
             if name.starts_with(TEMPORARY) || name.starts_with(PARTIAL) && (!digest::KNOWN || is_old()) {
                 self.remove_left_over(&name);

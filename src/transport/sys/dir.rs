@@ -22,23 +22,14 @@ use nix::sys::statvfs::fstatvfs;
 use nix::sys::uio::{pread, pwrite};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
+use crate::transport::io::Meta;
+
 /// A directory.
 pub struct Dir {
     fd: OwnedFd,
     beneath: bool,
     /// What a stored file's mode is: all may read and write it, but for what the umask takes away.
     mode: Mode,
-}
-
-/// What is known of a regular file without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Meta {
-    /// Bytes.
-    pub size: u64,
-    /// When it was last written: seconds since 1970, and nanoseconds.
-    pub mtime: (i64, i64),
-    /// Its number in its file system.
-    pub inode: u64,
 }
 
 impl Dir {
@@ -131,7 +122,7 @@ impl Dir {
     ///
     /// # Errors
     /// EIO, ENOSPC, EDQUOT; EISDIR: the name is a directory's.
-    pub fn publish(&self, file: &OwnedFd, from: &str, to: &str) -> Result<Meta> {
+    pub fn publish(&self, file: BorrowedFd<'_>, from: &str, to: &str) -> Result<Meta> {
         fchmod(file, self.mode)?;
         retry(|| fsync(file))?;
         renameat(&self.fd, from, &self.fd, to)?;
@@ -242,11 +233,6 @@ pub fn clock() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// How long ago a file was last written, by the clock on the wall; zero if that is in the future.
-pub fn age(meta: &Meta) -> Duration {
-    clock().saturating_sub(Duration::from_secs(meta.mtime.0.try_into().unwrap_or(0)))
-}
-
 fn at(offset: u64, more: usize) -> Result<off_t> {
     offset.checked_add(more as u64).and_then(|at| off_t::try_from(at).ok()).ok_or(Errno::EFBIG)
 }
@@ -285,6 +271,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::transport::io::Disk;
 
     /// Two openings of a directory with one file: with openat2 where there is one, and without.
     fn both(test: &str) -> (PathBuf, [Dir; 2]) {
@@ -339,7 +326,7 @@ mod tests {
         assert_eq!(dir.resume(".tmp").unwrap_err(), Errno::EWOULDBLOCK, "somebody works on it");
         write_at(file.as_fd(), b"new", 0).unwrap();
         write_at(file.as_fd(), b"er", 3).unwrap();
-        let meta = dir.publish(&file, ".tmp", "a").unwrap();
+        let meta = dir.publish(file.as_fd(), ".tmp", "a").unwrap();
         assert_eq!((meta.size, fs::read(path.join("a")).unwrap()), (5, b"newer".to_vec()));
         let mode = fs::metadata(path.join("a")).unwrap().permissions().mode();
         assert_eq!((mode & 0o700, mode & 0o111), (0o600, 0), "as any other file's");
@@ -348,9 +335,9 @@ mod tests {
         drop(left);
         let (left, meta) = dir.resume(".left").unwrap();
         assert_eq!(meta.size, 0);
-        assert!(age(&meta) < Duration::from_secs(60));
+        assert!(Disk::age(&dir, &meta) < Duration::from_secs(60));
         fs::create_dir(path.join("folder")).unwrap();
-        assert_eq!(dir.publish(&left, ".left", "folder").unwrap_err(), Errno::EISDIR);
+        assert_eq!(dir.publish(left.as_fd(), ".left", "folder").unwrap_err(), Errno::EISDIR);
         dir.remove(".left").unwrap();
         assert!(dir.free_bytes().unwrap() > 0);
         fs::remove_dir_all(path).unwrap();

@@ -1,18 +1,20 @@
-//! [`OsIo`], the kernel as [`Io`] asks for it: every method is the call of this folder that it is named after.
+//! [`OsIo`], the kernel as [`Io`] asks for it, and [`Dir`] as a [`Disk`]: every method is the call of this folder that it
+//! is named after.
 //!
 //! `errno` ends here: it becomes an [`IoFault`], an [`AcceptFault`] or a [`DiskFault`], and nothing above this
 //! folder sees a number that it would have to look up. Here is also the one monotonic clock of the server.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::dir::{self, Dir};
 use super::{Poll, Poller, sendfile, signal, socket};
 use crate::api::Peer;
 use crate::transport::io::{
-    AcceptFault, DiskFault, Event, Interest, Io, IoFault, Millis, Signal, Token, Waker,
+    AcceptFault, Disk, DiskFault, Event, Interest, Io, IoFault, Meta, Millis, Signal, Token, Waker,
 };
 
 /// The kernel's form of [`Io`].
@@ -155,6 +157,64 @@ impl Io for OsIo {
 
     fn abort(&mut self, fd: RawFd) {
         socket::abort(fd);
+    }
+}
+
+impl Disk for Dir {
+    fn open_file(&self, name: &str) -> Result<(OwnedFd, Meta), DiskFault> {
+        Ok(self.open_file(name)?)
+    }
+
+    fn meta(&self, name: &str) -> Result<Meta, DiskFault> {
+        Ok(self.meta(name)?)
+    }
+
+    fn meta_of(&self, file: BorrowedFd<'_>) -> Result<Meta, DiskFault> {
+        Ok(dir::meta(file)?)
+    }
+
+    fn names(&self) -> Result<Vec<Vec<u8>>, DiskFault> {
+        Ok(self.names()?)
+    }
+
+    fn create(&self, name: &str) -> Result<OwnedFd, DiskFault> {
+        Ok(self.create(name)?)
+    }
+
+    fn resume(&self, name: &str) -> Result<(OwnedFd, Meta), DiskFault> {
+        Ok(self.resume(name)?)
+    }
+
+    fn publish(&self, file: BorrowedFd<'_>, from: &str, to: &str) -> Result<Meta, DiskFault> {
+        Ok(self.publish(file, from, to)?)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), DiskFault> {
+        Ok(self.remove(name)?)
+    }
+
+    fn free_bytes(&self) -> Result<u64, DiskFault> {
+        Ok(self.free_bytes()?)
+    }
+
+    fn read_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> Result<usize, DiskFault> {
+        Ok(dir::read_at(file, into, offset)?)
+    }
+
+    fn write_at(&self, file: BorrowedFd<'_>, from: &[u8], offset: u64) -> Result<(), DiskFault> {
+        Ok(dir::write_at(file, from, offset)?)
+    }
+
+    fn sync(&self, file: BorrowedFd<'_>) -> Result<(), DiskFault> {
+        Ok(dir::sync(file)?)
+    }
+
+    fn advise(&self, file: BorrowedFd<'_>, offset: u64, count: usize) {
+        dir::advise(file, offset, count);
+    }
+
+    fn clock(&self) -> Duration {
+        dir::clock()
     }
 }
 
