@@ -1,10 +1,11 @@
 //! The binary: arguments → [`Config`] → service wired to transport → run.
 //!
-//! It owns the exit codes and the one line on stderr that a failure gets. Everything that can be asked of
+//! It owns the one line on stderr that a failure gets. Everything that can be asked of
 //! the process is read here, once; below this file nobody looks at arguments or environment. It is the only
 //! place that knows both the services and the transport.
 
 mod cli;
+mod exit;
 #[cfg(feature = "cli")]
 mod programs;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use std::{env, panic};
 
 use cli::Command;
+use exit::{BUG, CONFIGURATION, FAILED, NO_PERMISSION, UNAVAILABLE, USAGE};
 use rawline::config::options::OPTIONS;
 use rawline::config::{self, Address, AddressError, Config, ConfigError, DuplicateNames, Listener, Loaded};
 use rawline::limits::RESERVED_FDS;
@@ -23,33 +25,10 @@ use rawline::transport::files::Share;
 use rawline::transport::server::{ByteOrder, SocketOptions, raise_descriptor_limit};
 use rawline::{Server, Wire, log};
 
-/// Something failed while it ran, or an echo was not what was sent. (0, of course, is that nothing did.)
-const FAILED: u8 = 1;
-/// The command line is wrong.
-const USAGE: u8 = 2;
-/// The server answered a call with an error.
-#[cfg(feature = "cli")]
-const REFUSED: u8 = 3;
-/// A server's address is taken, does not exist here, or cannot be resolved; a client cannot reach its server
-/// (EX_UNAVAILABLE).
-const UNAVAILABLE: u8 = 69;
-/// rawline has a bug (EX_SOFTWARE).
-const BUG: u8 = 70;
-/// The server was reached, and did not answer in time (EX_TEMPFAIL).
-#[cfg(feature = "cli")]
-const SILENT: u8 = 75;
-/// What the server said makes no sense (EX_PROTOCOL).
-#[cfg(feature = "cli")]
-const PROTOCOL: u8 = 76;
-/// The system does not let us (EX_NOPERM).
-const NO_PERMISSION: u8 = 77;
-/// The configuration is wrong: environment, file, or an address that is not allowed (EX_CONFIG).
-const CONFIGURATION: u8 = 78;
-
 /// Why the process ends, and how.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// One of the codes above.
+    /// One of [`exit`].
     exit: u8,
     /// One line that names the remedy.
     message: String,
@@ -86,6 +65,8 @@ fn run() -> Result<(), Failure> {
             }
             serve(config)
         }
+        #[cfg(feature = "cli")]
+        Command::Config(asked) => programs::config::run(asked, env::vars_os()),
         #[cfg(feature = "cli")]
         Command::Chat(chat) => programs::chat::run(chat),
         #[cfg(feature = "cli")]

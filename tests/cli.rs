@@ -135,6 +135,90 @@ mod with_flags {
     }
 
     #[test]
+    fn the_configuration_in_force_is_shown_with_its_origins() {
+        let file = File::new("show", "\nmax_depth = 5\n");
+        let environment = [("RAWLINE_CONFIG", file.path()), ("RAWLINE_MAX_BATCH", "7")];
+        let (exit, stdout, stderr) = rawline(&["config", "show", "--line=off"], &environment);
+        assert_eq!((exit, stderr.as_str()), (0, ""));
+        let words = |key: &str| {
+            let line = stdout.lines().find(|line| line.split(' ').next() == Some(key)).unwrap();
+            line.split_whitespace().skip(1).map(String::from).collect::<Vec<_>>()
+        };
+        assert_eq!(words("max_depth"), ["5", &format!("{}:2", file.path())]);
+        assert_eq!(words("max_batch"), ["7", "RAWLINE_MAX_BATCH"]);
+        assert_eq!(words("line"), ["off", "--line"]);
+        assert_eq!(words("echo"), ["127.0.0.1:65435", "default"]);
+        let json = rawline(&["config", "show", "--json"], &environment).1;
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["max_depth"]["value"], "5");
+        assert_eq!(json["max_depth"]["origin"], "file");
+        assert_eq!(json["max_depth"]["place"], format!("{}:2", file.path()));
+    }
+
+    #[test]
+    fn check_tells_every_mistake_with_its_file_and_line() {
+        let file = File::new("check", "max_depth = 999\n\nmax_dept = 1\nrpc = 65432\nfiles = \"\\u001b\\n\n");
+        let (exit, stdout, stderr) =
+            rawline(&["config", "check", file.path()], &[("RAWLINE_MAX_BATCH", "x")]);
+        let path = file.path();
+        assert_eq!((exit, stdout.as_str()), (78, ""));
+        assert_eq!(
+            stderr,
+            format!(
+                "rawline: {path}:1: max_depth: 999 is out of range: 1 to 127\n\
+                 rawline: {path}:3: unknown key max_dept: did you mean max_depth?\n\
+                 rawline: {path}:4: rpc: \"65432\" has no host: write 127.0.0.1:65432, or :65432 for all IPv4 interfaces\n\
+                 rawline: {path}:5: the value of files has no closing quote on its line\n\
+                 rawline: RAWLINE_MAX_BATCH: \"x\" is no number: write digits only\n"
+            )
+        );
+        // `serve` tells the same, in one line.
+        let (exit, line) = failure(&["serve", "--config", path], &[]);
+        assert_eq!((exit, line.matches(&format!("{path}:")).count()), (78, 4));
+    }
+
+    #[test]
+    fn check_looks_at_addresses_too_and_opens_none() {
+        let file = File::new("reach", "# mine\nrpc = ':0'\nline = '192.0.2.1:1'\n");
+        let (exit, _, stderr) = rawline(&["config", "check", file.path()], &[]);
+        assert_eq!(exit, 78);
+        let lines: Vec<_> = stderr.lines().collect();
+        assert_eq!(lines.len(), 2, "{stderr}");
+        for (line, start) in lines.iter().zip(["2: rpc: 0.0.0.0:0 can be", "3: line: 192.0.2.1:1 can be"]) {
+            assert!(line.starts_with(&format!("rawline: {}:{start}", file.path())), "{line}");
+        }
+        // Nobody has this address, and nobody is asked to listen there.
+        let (exit, stdout, stderr) =
+            rawline(&["config", "check", "--allow-remote", file.path()], &[("RAWLINE_MAX_DEPHT", "1")]);
+        assert_eq!((exit, stdout.as_str()), (0, "no mistakes\n"));
+        assert_eq!(
+            stderr,
+            "rawline: warning: the environment variable RAWLINE_MAX_DEPHT is not used: did you mean \
+             RAWLINE_MAX_DEPTH?\n"
+        );
+    }
+
+    #[test]
+    fn a_file_to_begin_with_is_written_once() {
+        let file = File::new("init", "");
+        fs::remove_file(&file.0).unwrap();
+        let (exit, stdout, stderr) = rawline(&["config", "init", file.path()], &[]);
+        assert_eq!((exit, stderr.as_str()), (0, ""));
+        assert!(stdout.starts_with(file.path()), "{stdout}");
+        let written = fs::read_to_string(&file.0).unwrap();
+        assert_eq!(rawline(&["config", "init", "-"], &[]).1, written);
+        assert_eq!(rawline(&["config", "check", file.path()], &[]).0, 0);
+
+        fs::write(&file.0, "mine").unwrap();
+        let (exit, line) = failure(&["config", "init", file.path()], &[]);
+        assert_eq!(exit, 1);
+        assert!(line.contains("is there already") && line.contains("--force"), "{line}");
+        assert_eq!(fs::read_to_string(&file.0).unwrap(), "mine");
+        assert_eq!(rawline(&["config", "init", "--force", file.path()], &[]).0, 0);
+        assert_eq!(fs::read_to_string(&file.0).unwrap(), written);
+    }
+
+    #[test]
     fn the_flag_names_the_file() {
         let file = File::new("flag", "rpc = 65432");
         assert_eq!(

@@ -17,9 +17,22 @@ use rawline::service::name;
 /// `root` is the top of a crate: the library's re-exports for the binary, the binary's own items for `cli`.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("lib", &["api", "limits", "transport::mailbox", "transport::server"]),
-    ("main", &["root", "cli", "config", "limits", "log", "service", "transport::files", "transport::server"]),
-    ("cli", &["root", "config"]),
-    ("programs", &["root", "cli", "client", "config", "log"]),
+    (
+        "main",
+        &[
+            "root",
+            "cli",
+            "config",
+            "exit",
+            "limits",
+            "log",
+            "service",
+            "transport::files",
+            "transport::server",
+        ],
+    ),
+    ("cli", &["root", "config", "exit"]),
+    ("programs", &["root", "cli", "client", "config", "exit", "log"]),
     (
         "client",
         &[
@@ -33,6 +46,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("config", &["limits", "log"]),
+    ("exit", &[]),
     ("service", &["api", "log"]),
     ("api", &["limits"]),
     ("limits", &[]),

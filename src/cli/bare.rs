@@ -5,7 +5,8 @@
 use std::ffi::OsString;
 
 use super::{Command, introduction};
-use crate::{Failure, USAGE};
+use crate::Failure;
+use crate::exit::USAGE;
 
 /// What the arguments, the program's name first, ask for.
 ///

@@ -83,10 +83,7 @@ answered, so does the program:
 
     rawline chat --name Alice
     echo \"the build is green\" | rawline chat --name bot
-    tail -f /dev/null | rawline chat --json --name logger > chat.jsonl
-
-Exit codes: 0 all is said; 1 a message was refused, or the connection was lost; 2 bad command line; 69 no server \
-there; 70 a bug in rawline; 128+n stopped in a pipe by signal n.";
+    tail -f /dev/null | rawline chat --json --name logger > chat.jsonl";
 
 /// What clap has found.
 ///
@@ -126,7 +123,7 @@ mod tests {
             Ok(Command::Chat(chat)) => Ok(chat),
             Ok(other) => panic!("{other:?}"),
             Err(failure) => {
-                assert_eq!(failure.exit, crate::USAGE);
+                assert_eq!(failure.exit, crate::exit::USAGE);
                 Err(failure.message)
             }
         }

@@ -13,8 +13,9 @@ use clap_complete::{Shell, generate};
 use rawline::config::options::{OPTIONS, Opt};
 use rawline::config::{Endpoint, nearest, time};
 
-use super::{Command, chat, echo, introduction, manual, rpc, serve};
-use crate::{Failure, USAGE};
+use super::{Command, chat, config, echo, introduction, manual, rpc, serve};
+use crate::Failure;
+use crate::exit::{self, USAGE};
 
 /// What the arguments, the program's name first, ask for.
 ///
@@ -33,9 +34,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
     match matches.subcommand() {
         None => Ok(Command::Print(introduction())),
         Some(("serve", matches)) => Ok(serve::read(matches)),
+        Some(("config", matches)) => Ok(config::read(matches)),
         Some(("chat", matches)) => chat::read(matches).map_err(usage),
         Some(("echo", matches)) => echo::read(matches).map_err(usage),
         Some(("rpc", matches)) => rpc::read(matches).map_err(usage),
+        Some(("exit-codes", _)) => Ok(Command::Print(exit::page())),
         Some(("man", _)) => Ok(Command::Print(manual::page(command()))),
         Some(("completions", matches)) => Ok(Command::Print(completions(matches))),
         Some((other, _)) => unreachable!("clap knows no command {other}"),
@@ -53,6 +56,7 @@ pub fn command() -> clap::Command {
         .about("A chat, JSON-RPC, file and echo server on raw epoll and kqueue")
         .max_term_width(110)
         .subcommand(serve::command())
+        .subcommand(config::command())
         .subcommand(chat::command())
         .subcommand(rpc::command())
         .subcommand(echo::command())
@@ -72,7 +76,22 @@ pub fn command() -> clap::Command {
                 )
                 .after_help(INSTALLING),
         )
+        .mut_subcommands(|sub| {
+            let codes = exit::codes_of(sub.get_name());
+            with_codes(sub, &codes)
+        })
+        .subcommand(
+            clap::Command::new("exit-codes")
+                .about("Lists what every exit code means")
+                .after_help(exit::page()),
+        )
         .after_help(EXAMPLES)
+}
+
+/// Every command and every part of one says how it ends.
+fn with_codes(command: clap::Command, codes: &str) -> clap::Command {
+    let more = command.get_after_help().map(|help| format!("{help}\n\n")).unwrap_or_default();
+    command.after_help(more + codes).mut_subcommands(|sub| with_codes(sub, codes))
 }
 
 const INSTALLING: &str = "\
@@ -140,13 +159,18 @@ fn one_line(error: &clap::Error, arguments: &[OsString]) -> String {
     let lines = report.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let mut said: Vec<_> =
         lines.filter(|line| !line.is_empty() && !line.starts_with("For more")).map(String::from).collect();
-    let command = command();
-    // Before the command there is no flag with a value, so it is the first that is one.
-    let asked = arguments.iter().skip(1).find_map(|word| command.find_subcommand(word));
+    let all = command();
+    // Before the command there is no flag with a value, so it is the first word that is one; `config show` is two.
+    let mut asked = vec![&all];
+    for word in arguments.iter().skip(1) {
+        asked.extend(asked[asked.len() - 1].find_subcommand(word));
+    }
+    let path: Vec<_> = asked.iter().map(|command| command.get_name()).collect();
+    let takes_options = asked[asked.len() - 1].get_arguments().any(|arg| arg.get_id() == "config");
     // clap's measure finds no short names: to it `--rcp` is not near `--rpc`.
     if let (1, Some(ContextValue::String(flag))) = (said.len(), error.get(ContextKind::InvalidArg))
         && error.kind() == ErrorKind::UnknownArgument
-        && asked.is_none_or(|asked| asked.get_name() == "serve")
+        && (path.len() == 1 || takes_options)
         && let Some(near) = nearest(flag, OPTIONS.iter().map(Opt::flag))
     {
         said.push(match near == *flag {
@@ -154,9 +178,9 @@ fn one_line(error: &clap::Error, arguments: &[OsString]) -> String {
             false => format!("tip: a similar argument exists: '{near}'"),
         });
     }
-    let more = match asked {
-        Some(asked) => format!("`rawline {} --help` explains it", asked.get_name()),
-        None => "`rawline --help` lists the commands".into(),
+    let more = match path.len() {
+        1 => "`rawline --help` lists the commands".into(),
+        _ => format!("`{} --help` explains it", path.join(" ")),
     };
     format!("{}; {more}", said.join("; "))
 }

@@ -55,10 +55,7 @@ text that looks like an address, name the address too.
     rawline echo 127.0.0.1:65435 12:30        prints 12:30
     rawline echo                              each line you type comes back; Ctrl-D ends
     rawline echo < in > out                   any number of bytes, exactly as they are
-    tar c . | rawline echo | tar t            in the middle of a pipe
-
-Exit codes: 0 everything came back, or nobody reads the output any more; 1 it did not, or came back changed; \
-2 bad command line; 69 no server can be reached; 75 the server fell silent.";
+    tar c . | rawline echo | tar t            in the middle of a pipe";
 
 /// What the user asks for. The error is a sentence.
 pub fn read(matches: &ArgMatches) -> Result<Command, String> {
@@ -118,7 +115,7 @@ mod tests {
             }
             Ok(other) => panic!("{other:?}"),
             Err(failure) => {
-                assert_eq!(failure.exit, crate::USAGE);
+                assert_eq!(failure.exit, crate::exit::USAGE);
                 Err(failure.message)
             }
         }

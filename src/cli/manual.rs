@@ -18,15 +18,10 @@ pub fn page(command: Command) -> String {
     let mut page = format!(
         "{APOSTROPHE}.TH RAWLINE 1 \"\" \"rawline {version}\" \"User Commands\"\n.SH NAME\nrawline \\- {about}\n.SH SYNOPSIS\n"
     );
-    for sub in command.get_subcommands_mut() {
-        let usage = sub.render_usage().to_string();
-        let usage = usage.trim_start_matches("Usage: ");
-        let (name, rest) = usage.split_at(sub.get_bin_name().map_or(0, str::len));
-        page.push_str(&format!("\\fB{}\\fR{}\n.br\n", escaped(name), escaped(rest)));
-    }
+    synopsis(&mut command, &mut page);
     page.push_str(".SH DESCRIPTION\n");
     page.push_str(DESCRIPTION);
-    for sub in command.get_subcommands() {
+    for sub in leaves(&command) {
         let name = sub.get_bin_name().unwrap_or_else(|| sub.get_name());
         page.push_str(&format!(".SH \"{}\"\n", name.to_uppercase()));
         page.push_str(&escaped(&sub.get_about().map(ToString::to_string).unwrap_or_default()));
@@ -38,6 +33,26 @@ pub fn page(command: Command) -> String {
     }
     page.push_str(FILES);
     page
+}
+
+/// How each command is called that is one, and not only the first word of others.
+fn synopsis(command: &mut Command, page: &mut String) {
+    for sub in command.get_subcommands_mut() {
+        if sub.has_subcommands() {
+            synopsis(sub, page);
+            continue;
+        }
+        let usage = sub.render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ");
+        let (name, rest) = usage.split_at(sub.get_bin_name().map_or(0, str::len));
+        page.push_str(&format!("\\fB{}\\fR{}\n.br\n", escaped(name), escaped(rest)));
+    }
+}
+
+/// Those commands.
+fn leaves(command: &Command) -> Vec<&Command> {
+    let own = |sub| if Command::has_subcommands(sub) { leaves(sub) } else { vec![sub] };
+    command.get_subcommands().flat_map(own).collect()
 }
 
 /// What clap_mangen writes for an apostrophe: a straight one, in a formatter that has it.
@@ -113,11 +128,17 @@ mod tests {
     #[test]
     fn every_command_and_flag_has_its_place() {
         let page = page(command());
-        for sub in command().get_subcommands() {
-            let heading = format!(".SH \"RAWLINE {}\"\n", sub.get_name().to_uppercase());
+        let mut command = command();
+        command.build();
+        // That every command has --help, and some have `help`, is said once.
+        let subs = leaves(&command).into_iter().filter(|sub| sub.get_name() != "help");
+        for sub in subs.filter(|sub| !sub.get_bin_name().unwrap().contains(" help")) {
+            let heading = format!(".SH \"{}\"\n", sub.get_bin_name().unwrap().to_uppercase());
             let (_, section) = page.split_once(&heading).unwrap_or_else(|| panic!("{heading}"));
             let section = section.split("\n.SH ").next().unwrap();
-            for argument in sub.get_arguments() {
+            let shown =
+                sub.get_arguments().filter(|argument| !argument.is_hide_set() && argument.get_id() != "help");
+            for argument in shown {
                 let name = match argument.get_long() {
                     Some(long) => format!("\\fB\\-\\-{}\\fR", long.replace('-', "\\-")),
                     None => format!("\\fI{}\\fR", argument.get_id()),

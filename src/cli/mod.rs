@@ -12,6 +12,8 @@ pub mod chat;
 #[cfg(feature = "cli")]
 mod commands;
 #[cfg(feature = "cli")]
+pub mod config;
+#[cfg(feature = "cli")]
 pub mod echo;
 #[cfg(feature = "cli")]
 mod manual;
@@ -34,6 +36,9 @@ pub enum Command {
     Print(String),
     /// Run the daemon.
     Serve(Flags),
+    /// Show, check or begin a configuration.
+    #[cfg(feature = "cli")]
+    Config(config::Config),
     /// Join the chat.
     #[cfg(feature = "cli")]
     Chat(chat::Chat),

@@ -57,10 +57,7 @@ server answers goes to standard error.
     rawline rpc get_users
     rawline rpc send_message '{\"message\":\"hello\"}'
     rawline rpc get_users | jq .count
-    rawline rpc join_chat '{\"username\":\"Watcher\"}' --watch
-
-Exit codes: 0 there is a result; 1 the connection broke or was closed; 2 bad command line or bad JSON; 3 the server \
-answered with an error; 69 no server can be reached; 75 no answer in time; 76 what answered does not speak JSON-RPC.";
+    rawline rpc join_chat '{\"username\":\"Watcher\"}' --watch";
 
 /// What the user asks for. The error is a sentence.
 pub fn read(matches: &ArgMatches) -> Result<Command, String> {

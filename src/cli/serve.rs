@@ -7,24 +7,28 @@ use std::path::PathBuf;
 
 use clap::builder::StyledStr;
 use clap::{Arg, ArgMatches, value_parser};
-use rawline::config::options::{Field, Group, OPTIONS, Opt};
+use rawline::config::options::{Field, OPTIONS, Opt};
 use rawline::config::{Config, Flags};
 
 use super::Command;
 
 /// What clap is to know of it.
 pub fn command() -> clap::Command {
+    clap::Command::new("serve")
+        .about("Runs the server until SIGINT or SIGTERM")
+        .next_line_help(true)
+        .args(arguments())
+        .after_help(EXPLANATION)
+}
+
+/// The flags that make a configuration.
+pub fn arguments() -> impl Iterator<Item = Arg> {
     let file = Arg::new("config")
         .long("config")
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
         .help("Reads options from this file, as described below.\n[env: RAWLINE_CONFIG]");
-    clap::Command::new("serve")
-        .about("Runs the server until SIGINT or SIGTERM")
-        .next_line_help(true)
-        .arg(file)
-        .args(OPTIONS.iter().map(argument))
-        .after_help(EXPLANATION)
+    [file].into_iter().chain(OPTIONS.iter().map(argument))
 }
 
 const EXPLANATION: &str = "\
@@ -38,32 +42,18 @@ for each option, named like the flag with underscores; words, sizes and times st
     rpc = \"127.0.0.1:65432\"
     max_message_bytes = \"64KiB\"
     max_depth = 64
-    require_join = true
-
-Exit codes: 0 stopped as asked; 1 failed while running; 2 bad command line; 69 an address is taken or not \
-there; 70 a bug in rawline; 77 no permission; 78 bad configuration.";
+    require_join = true";
 
 fn argument(opt: &'static Opt) -> Arg {
     let argument = Arg::new(opt.name)
         .long(opt.name)
         .value_name(opt.placeholder())
-        .help_heading(heading(opt.group))
+        .help_heading(opt.group.heading())
         .help(help(opt));
     match opt.field {
         // With the equals sign only, or `--allow-remote serve` would be ambiguous.
         Field::Switch(_) => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
         _ => argument,
-    }
-}
-
-fn heading(group: Group) -> &'static str {
-    match group {
-        Group::Addresses => "Addresses",
-        Group::Files => "Files",
-        Group::Sockets => "Sockets",
-        Group::Chat => "Chat",
-        Group::Limits => "Limits",
-        Group::Log => "Log",
     }
 }
 
@@ -75,11 +65,16 @@ fn help(opt: &Opt) -> StyledStr {
 
 /// What the user asks for.
 pub fn read(matches: &ArgMatches) -> Command {
+    Command::Serve(flags(matches))
+}
+
+/// What those flags say.
+pub fn flags(matches: &ArgMatches) -> Flags {
     let value = |opt: &Opt| matches.get_one::<String>(opt.name).cloned();
-    Command::Serve(Flags {
+    Flags {
         file: matches.get_one("config").cloned(),
         values: OPTIONS.iter().filter_map(|opt| Some((opt.name, value(opt)?))).collect(),
-    })
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ pub mod endpoint;
 pub mod file;
 mod load;
 pub mod options;
+pub mod report;
+pub mod template;
 mod value;
 
 use std::fmt;

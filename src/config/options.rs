@@ -47,6 +47,20 @@ pub enum Group {
     Log,
 }
 
+impl Group {
+    /// As it is written.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Group::Addresses => "Addresses",
+            Group::Files => "Files",
+            Group::Sockets => "Sockets",
+            Group::Chat => "Chat",
+            Group::Limits => "Limits",
+            Group::Log => "Log",
+        }
+    }
+}
+
 /// A place in [`Config`], by its type, with the values it takes.
 pub enum Field {
     /// Where a service listens.
@@ -469,6 +483,23 @@ impl Opt {
             Field::Size(_, range) => Some(show_range(range, |&bytes| show_size(bytes))),
             Field::Time(_, range) => Some(show_range(range, |&time| show_time(time))),
             _ => None,
+        }
+    }
+
+    /// How the value is written, in words.
+    pub fn unit(&self) -> &'static str {
+        match &self.field {
+            Field::Endpoint(_) => "HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or off",
+            Field::Directory(_) => "a path, or off",
+            Field::Switch(_) => "true or false",
+            Field::Count(..) => "a number",
+            Field::Auto(..) => "a number, or auto",
+            Field::Size(..) => "bytes, or a whole number of KiB, MiB or GiB",
+            Field::Time(..) => "a whole number of ms, s or m, or 0",
+            Field::Level(_) => "error, warn, info or debug",
+            Field::Order(_) => "big or little",
+            Field::Name(_) => "a name, or auto",
+            Field::Duplicates(_) => "rename or reject",
         }
     }
 

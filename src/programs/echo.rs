@@ -11,8 +11,9 @@ use rawline::config::show_time;
 use rawline::log;
 
 use super::{connect, failed, print};
+use crate::Failure;
 use crate::cli::echo::Echo;
-use crate::{Failure, SILENT};
+use crate::exit::SILENT;
 
 /// Runs it to its end.
 ///

@@ -5,6 +5,7 @@
 //! failure. Called by `main`.
 
 pub mod chat;
+pub mod config;
 pub mod echo;
 pub mod rpc;
 
@@ -15,7 +16,8 @@ use std::time::Duration;
 use rawline::client::dial::{self, DialError};
 use rawline::config::Endpoint;
 
-use crate::{FAILED, Failure, UNAVAILABLE};
+use crate::Failure;
+use crate::exit::{FAILED, UNAVAILABLE};
 
 /// A connection to the server.
 fn connect(to: &Endpoint, timeout: Duration) -> Result<OwnedFd, Failure> {

@@ -11,8 +11,9 @@ use rawline::client::json;
 use rawline::client::rpc::{CallError, Session};
 
 use super::{connect, failed, print};
+use crate::Failure;
 use crate::cli::rpc::Rpc;
-use crate::{FAILED, Failure, PROTOCOL, REFUSED, SILENT, USAGE};
+use crate::exit::{FAILED, PROTOCOL, REFUSED, SILENT, USAGE};
 
 /// No server takes parameters of so many bytes.
 const LARGEST: u64 = 64 * 1024 * 1024;
