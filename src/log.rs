@@ -1,7 +1,7 @@
 //! The log: one event is one line on stderr, written with one `write`.
 //!
-//! `2026-11-21T02:27:35.123Z INFO  transport  message`: time (UTC), level, component, message. Nothing that a
-//! client sent can start a second line or reach the operator's terminal as a control sequence, because every
+//! `2026-11-21T02:27:35.123Z INFO  transport  message`: time (UTC), level, component, message; or the same four as members
+//! of one JSON object, whose keys stay what they are. Nothing that a client sent can start a second line or reach the operator's terminal as a control sequence, because every
 //! message is escaped here. A level that is off costs one relaxed load: `format_args!` formats nothing before
 //! it is written. The log never fails and never panics: a stderr that is gone is nobody's error.
 //!
@@ -9,7 +9,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How much an event matters. Later levels include the earlier ones.
@@ -26,11 +26,32 @@ pub enum Level {
     Debug,
 }
 
+/// How an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// `{"time":"…","level":"info","component":"chat","message":"…"}`, for programs.
+    Json,
+}
+
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
+static IS_JSON: AtomicBool = AtomicBool::new(false);
 
 /// Logs events of `level` and those that matter more. It is `Info` until somebody says otherwise.
 pub fn set_level(level: Level) {
     LEVEL.store(level as u8, Ordering::Relaxed);
+}
+
+/// Writes events in this form. It is `Text` until somebody says otherwise.
+pub fn set_format(format: Format) {
+    IS_JSON.store(format == Format::Json, Ordering::Relaxed);
+}
+
+/// How events are written now.
+pub fn format() -> Format {
+    if IS_JSON.load(Ordering::Relaxed) { Format::Json } else { Format::Text }
 }
 
 /// Whether an event of `level` would be logged.
@@ -71,22 +92,39 @@ pub fn escaped(message: impl fmt::Display) -> impl fmt::Display {
 
 fn event(level: Level, component: &str, message: fmt::Arguments<'_>) {
     if enabled(level) {
-        let line = line(SystemTime::now(), level, component, message);
+        let line = line(format(), SystemTime::now(), level, component, message);
         // stderr is unbuffered: one call, one write. Nowhere is left to report that it failed.
         let _ = io::stderr().write_all(line.as_bytes());
     }
 }
 
-fn line(now: SystemTime, level: Level, component: &str, message: fmt::Arguments<'_>) -> String {
-    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    // The level is upper case and padded, so that messages line up under each other.
-    let level = match level {
-        Level::Error => "ERROR",
-        Level::Warn => "WARN ",
-        Level::Info => "INFO ",
-        Level::Debug => "DEBUG",
+fn line(
+    format: Format,
+    now: SystemTime,
+    level: Level,
+    component: &str,
+    message: fmt::Arguments<'_>,
+) -> String {
+    let time = Utc(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    let name = match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
     };
-    format!("{} {level} {component:<9}  {}\n", Utc(since), Escaped(message))
+    match format {
+        // The level is upper case and padded, so that messages line up under each other.
+        Format::Text => {
+            format!("{time} {:<5} {component:<9}  {}\n", name.to_ascii_uppercase(), Escaped(message))
+        }
+        Format::Json => {
+            let mut line = format!(
+                "{{\"time\":\"{time}\",\"level\":\"{name}\",\"component\":\"{component}\",\"message\":\""
+            );
+            message.to_string().chars().for_each(|c| push_json(&mut line, c));
+            line + "\"}\n"
+        }
+    }
 }
 
 /// Time since 1970, shown as `2026-11-21T02:27:35.123Z`.
@@ -155,15 +193,7 @@ impl fmt::Display for Quoted<'_> {
         json.push('"');
         for c in self.0.chars() {
             let before = json.len();
-            match c {
-                '"' | '\\' => json.extend(['\\', c]),
-                '\n' => json.push_str("\\n"),
-                '\r' => json.push_str("\\r"),
-                '\t' => json.push_str("\\t"),
-                // All of them are below U+10000: one escape each.
-                c if is_unsafe(c) => write!(json, "\\u{:04x}", u32::from(c))?,
-                c => json.push(c),
-            }
+            push_json(&mut json, c);
             // The quotation mark in front does not count.
             if json.len() > 1 + QUOTED_BYTES {
                 json.truncate(before);
@@ -171,6 +201,19 @@ impl fmt::Display for Quoted<'_> {
             }
         }
         write!(f, "{json}\"")
+    }
+}
+
+/// A character inside a JSON string. What a terminal would obey is an escape there too.
+fn push_json(json: &mut String, c: char) {
+    match c {
+        '"' | '\\' => json.extend(['\\', c]),
+        '\n' => json.push_str("\\n"),
+        '\r' => json.push_str("\\r"),
+        '\t' => json.push_str("\\t"),
+        // All of them are below U+10000: one escape each.
+        c if is_unsafe(c) => json.push_str(&format!("\\u{:04x}", u32::from(c))),
+        c => json.push(c),
     }
 }
 
@@ -186,11 +229,11 @@ mod tests {
     fn a_line_has_time_level_component_and_message() {
         let now = UNIX_EPOCH + Duration::from_millis(1_795_228_055_123);
         assert_eq!(
-            line(now, Level::Info, "transport", format_args!("{} opened", 7)),
+            line(Format::Text, now, Level::Info, "transport", format_args!("{} opened", 7)),
             "2026-11-21T02:27:35.123Z INFO  transport  7 opened\n"
         );
         assert_eq!(
-            line(UNIX_EPOCH, Level::Error, "chat", format_args!("no")),
+            line(Format::Text, UNIX_EPOCH, Level::Error, "chat", format_args!("no")),
             "1970-01-01T00:00:00.000Z ERROR chat       no\n"
         );
     }
@@ -237,8 +280,22 @@ mod tests {
 
     #[test]
     fn a_logged_message_stays_on_its_line() {
-        let line = line(UNIX_EPOCH, Level::Warn, "chat", format_args!("{}", "x\nERROR forged"));
+        let line = line(Format::Text, UNIX_EPOCH, Level::Warn, "chat", format_args!("{}", "x\nERROR forged"));
         assert_eq!(line, "1970-01-01T00:00:00.000Z WARN  chat       x\\nERROR forged\n");
+    }
+
+    #[test]
+    fn an_object_has_the_same_four_in_this_order() {
+        let now = UNIX_EPOCH + Duration::from_millis(1_795_228_055_123);
+        let message = "\"7\" \\ says\n\u{1b}[31m\u{202e}\t\r\u{0}\u{85}é😀";
+        let line = line(Format::Json, now, Level::Warn, "chat", format_args!("{message}"));
+        assert!(line.starts_with(
+            r#"{"time":"2026-11-21T02:27:35.123Z","level":"warn","component":"chat","message":"\"7\" "#
+        ));
+        assert!(line.ends_with("\"}\n") && !line.trim_end_matches('\n').contains(is_unsafe), "{line}");
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["message"], message);
+        assert_eq!(read.as_object().unwrap().len(), 4);
     }
 
     #[test]

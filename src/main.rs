@@ -20,6 +20,7 @@ use exit::{BUG, CONFIGURATION, FAILED, NO_PERMISSION, UNAVAILABLE, USAGE};
 use rawline::config::options::OPTIONS;
 use rawline::config::{self, Address, AddressError, Config, ConfigError, DuplicateNames, Listener, Loaded};
 use rawline::limits::RESERVED_FDS;
+use rawline::log::Format;
 use rawline::service::chat::{Chat, Rules};
 use rawline::transport::files::Share;
 use rawline::transport::server::{ByteOrder, SocketOptions, raise_descriptor_limit};
@@ -43,8 +44,13 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let line = format!("rawline: {}\n", log::escaped(failure.message));
-            let _ = io::stderr().write_all(line.as_bytes());
+            match log::format() {
+                Format::Text => {
+                    let line = format!("rawline: {}\n", log::escaped(failure.message));
+                    let _ = io::stderr().write_all(line.as_bytes());
+                }
+                Format::Json => log::error("main", format_args!("{}", failure.message)),
+            }
             ExitCode::from(failure.exit)
         }
     }
@@ -60,6 +66,7 @@ fn run() -> Result<(), Failure> {
         Command::Serve(flags) => {
             let Loaded { config, warnings, .. } = Config::load(flags, env::vars_os())?;
             log::set_level(config.log_level);
+            log::set_format(config.log_format);
             for warning in warnings {
                 log::warn("config", format_args!("{warning}"));
             }

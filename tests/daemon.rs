@@ -7,6 +7,7 @@ mod client;
 #[path = "common/daemon.rs"]
 mod process;
 
+use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -297,7 +298,7 @@ fn log_of_a_rogue(options: &[&str]) -> String {
     assert_eq!(exit, 0);
     let obeyed = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
     assert!(!log.contains(obeyed), "{log:?}");
-    for line in log.lines() {
+    for line in log.lines().filter(|line| !line.starts_with('{')) {
         let is_time = line.get(..24).is_some_and(|time| time.ends_with('Z') && time.contains('T'));
         assert!(is_time, "every line is an event of ours: {line:?}");
     }
@@ -315,6 +316,26 @@ fn what_people_say_is_not_logged() {
 fn what_people_say_is_logged_escaped_where_the_operator_asks_for_it() {
     let log = log_of_a_rogue(&["log_bodies=true"]);
     assert!(log.contains(r#" says "secret \u001b[31m\r\n2026 ERROR forged \u202e""#), "{log}");
+}
+
+#[test]
+fn as_json_every_event_is_one_object_with_the_same_keys() {
+    let log = log_of_a_rogue(&["log_format=json", "log_bodies=true"]);
+    let mut said = 0;
+    for line in log.lines() {
+        let event: BTreeMap<String, String> =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        assert_eq!(event.keys().collect::<Vec<_>>(), ["component", "level", "message", "time"]);
+        assert!(line.starts_with("{\"time\":\"20"), "{line}");
+        assert!(["error", "warn", "info", "debug"].contains(&event["level"].as_str()), "{line}");
+        said += usize::from(event["message"].contains(r#" says "secret \u001b[31m\r\n2026 ERROR forged"#));
+    }
+    assert_eq!(said, 1);
+    // What ends the process is an event too.
+    let (exit, line) = failure(&["log_format=json", "rpc=192.0.2.1:0", "allow_remote=true"]);
+    let event: BTreeMap<String, String> = serde_json::from_str(&line).unwrap();
+    assert_eq!((exit, event["level"].as_str()), (69, "error"));
+    assert!(event["message"].starts_with("rpc cannot listen on 192.0.2.1:0: "), "{line}");
 }
 
 // --- Unix-domain sockets ---

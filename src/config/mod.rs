@@ -23,7 +23,7 @@ pub use load::{Origin, nearest};
 pub use value::{show_time, time};
 
 use crate::limits::{Limits, RESERVED_FDS};
-use crate::log::Level;
+use crate::log::{Format, Level};
 
 /// All effective values. [`Config::default`] is what `rawline serve` uses when nobody says anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub struct Config {
     pub limits: Limits,
     /// The least important events that are logged.
     pub log_level: Level,
+    /// How they are written.
+    pub log_format: Format,
     /// Whether what people say is logged, at level info.
     pub log_bodies: bool,
 }
@@ -128,6 +130,7 @@ impl Default for Config {
             max_connections: None,
             limits: Limits::default(),
             log_level: Level::Info,
+            log_format: Format::Text,
             log_bodies: false,
         }
     }

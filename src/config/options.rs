@@ -16,7 +16,7 @@ use super::value::{
 };
 use super::{ByteOrder, Config, DuplicateNames, Endpoint};
 use crate::limits::{DEPTH_CEILING, Limits, READ_CHUNK};
-use crate::log::Level;
+use crate::log::{Format, Level};
 
 /// One option.
 pub struct Opt {
@@ -79,6 +79,8 @@ pub enum Field {
     Time(fn(&mut Config) -> &mut Duration, RangeInclusive<Duration>),
     /// A word of [`LEVELS`].
     Level(fn(&mut Config) -> &mut Level),
+    /// A word of [`FORMATS`].
+    Format(fn(&mut Config) -> &mut Format),
     /// A word of [`ORDERS`].
     Order(fn(&mut Config) -> &mut ByteOrder),
     /// A name that only the kernel knows, or `auto`.
@@ -90,6 +92,9 @@ pub enum Field {
 /// How the levels of the log are written.
 pub const LEVELS: &[(&str, Level)] =
     &[("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug)];
+
+/// How the forms of the log are written.
+pub const FORMATS: &[(&str, Format)] = &[("text", Format::Text), ("json", Format::Json)];
 
 /// How byte orders are written.
 pub const ORDERS: &[(&str, ByteOrder)] = &[("big", ByteOrder::Big), ("little", ByteOrder::Little)];
@@ -375,6 +380,13 @@ pub static OPTIONS: &[Opt] = &[
         field: Field::Level(|c| &mut c.log_level),
     },
     Opt {
+        name: "log-format",
+        group: Group::Log,
+        help: "How events are written: text for people, json for programs, one object a line with the keys time, level, \
+               component and message.",
+        field: Field::Format(|c| &mut c.log_format),
+    },
+    Opt {
         name: "log-bodies",
         group: Group::Log,
         help: "Logs what people say, at level info. Their words are private: leave it off in production.",
@@ -448,6 +460,7 @@ impl Opt {
             Field::Size(at, range) => *at(config) = sized(size(text)?, range)?,
             Field::Time(at, range) => *at(config) = timed(time(text)?, range)?,
             Field::Level(at) => *at(config) = word(text, LEVELS)?,
+            Field::Format(at) => *at(config) = word(text, FORMATS)?,
             Field::Order(at) => *at(config) = word(text, ORDERS)?,
             Field::Name(at) => *at(config) = if text == "auto" { None } else { Some(kernel_name(text)?) },
             Field::Duplicates(at) => *at(config) = word(text, DUPLICATES)?,
@@ -469,6 +482,7 @@ impl Opt {
             Field::Size(at, _) => show_size(*at(config)),
             Field::Time(at, _) => show_time(*at(config)),
             Field::Level(at) => show_word(*at(config), LEVELS),
+            Field::Format(at) => show_word(*at(config), FORMATS),
             Field::Order(at) => show_word(*at(config), ORDERS),
             Field::Name(at) => at(config).clone().unwrap_or("auto".into()),
             Field::Duplicates(at) => show_word(*at(config), DUPLICATES),
@@ -497,6 +511,7 @@ impl Opt {
             Field::Size(..) => "bytes, or a whole number of KiB, MiB or GiB",
             Field::Time(..) => "a whole number of ms, s or m, or 0",
             Field::Level(_) => "error, warn, info or debug",
+            Field::Format(_) => "text or json",
             Field::Order(_) => "big or little",
             Field::Name(_) => "a name, or auto",
             Field::Duplicates(_) => "rename or reject",
@@ -514,6 +529,7 @@ impl Opt {
             Field::Size(..) => "SIZE",
             Field::Time(..) => "TIME",
             Field::Level(_) => "LEVEL",
+            Field::Format(_) => "text|json",
             Field::Order(_) => "big|little",
             Field::Name(_) => "NAME|auto",
             Field::Duplicates(_) => "rename|reject",
@@ -581,6 +597,7 @@ mod tests {
             Field::Size(_, range) => (range.start() + 1).to_string(),
             Field::Time(_, range) => show_time(*range.start() + Duration::from_secs(1)),
             Field::Level(_) => "error".into(),
+            Field::Format(_) => "json".into(),
             Field::Order(_) => "little".into(),
             Field::Name(_) => "cubic".into(),
             Field::Duplicates(_) => "reject".to_string(),
