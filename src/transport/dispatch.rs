@@ -12,7 +12,6 @@ use crate::api::{
     Call, Closed, Complete, ConnId, Effects, Fault, MAX_PARAMS, Peer, Reply, Route, RouteError,
 };
 use crate::api::{Line, Service, Ticket, Wire};
-use crate::transport::codec::jsonrpc::render::Encoding;
 use crate::transport::codec::jsonrpc::request::{Dialect, Rejected, Request, bind};
 use crate::transport::codec::jsonrpc::walk::{Elements, elements};
 use crate::transport::hub::Hub;
@@ -126,7 +125,7 @@ impl<S: Service> Dispatcher<S> {
                 return Outcome::Done;
             }
         };
-        self.speaks(hub, id, request.dialect);
+        hub.set_dialect(id, request.dialect);
         let silent = request.is_notification();
         let (result, mut outcome) = self.call(hub, id, &request, stopping);
         match result {
@@ -179,7 +178,7 @@ impl<S: Service> Dispatcher<S> {
     }
 
     fn open_batch(&mut self, hub: &mut Hub, id: ConnId, text: &str, stopping: bool) -> Outcome {
-        self.speaks(hub, id, Dialect::V2);
+        hub.set_dialect(id, Dialect::V2);
         let most = hub.limits.max_batch;
         let refused = match elements(text).take(most + 1).count() {
             0 => "a batch has at least one element".to_owned(),
@@ -292,13 +291,6 @@ impl<S: Service> Dispatcher<S> {
             self.fx.clear();
         }
         (result, outcome)
-    }
-
-    fn speaks(&mut self, hub: &mut Hub, id: ConnId, dialect: Dialect) {
-        if let Some(conn) = hub.conns.get(id) {
-            let framing = conn.outbox.encoding().framing;
-            hub.set_encoding(id, Encoding { dialect, framing });
-        }
     }
 
     fn notify(&mut self, hub: &mut Hub, tell: impl FnOnce(&mut S, &mut Effects)) -> Outcome {

@@ -6,7 +6,7 @@
 
 use crate::api::{Closed, ConnId, Directory, Effect, Effects, Fault, Peer, Push, Stats};
 use crate::limits::{ANSWERS_PER_TURN, Limits};
-use crate::transport::codec::jsonrpc::render::{self, Encoding};
+use crate::transport::codec::jsonrpc::render::{self, Encoding, Framing};
 use crate::transport::codec::jsonrpc::request::Dialect;
 use crate::transport::codec::line;
 use crate::transport::connection::{Codec, Connection, Phase};
@@ -124,12 +124,21 @@ impl Hub {
         }
     }
 
-    /// The connection has shown how it speaks: its pushes follow.
-    pub fn set_encoding(&mut self, id: ConnId, encoding: Encoding) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && conn.outbox.encoding() != encoding
-        {
-            self.turn.set_encoding(&mut conn.outbox, encoding);
+    /// The connection has shown which dialect it speaks: its pushes follow.
+    pub fn set_dialect(&mut self, id: ConnId, dialect: Dialect) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let encoding = conn.outbox.encoding();
+        if encoding.dialect != dialect {
+            self.turn.set_encoding(&mut conn.outbox, Encoding { dialect, ..encoding });
+        }
+    }
+
+    /// The connection has shown how it ends its requests: what it is sent follows.
+    pub fn set_framing(&mut self, id: ConnId, framing: Framing) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let encoding = conn.outbox.encoding();
+        if encoding.framing != framing {
+            self.turn.set_encoding(&mut conn.outbox, Encoding { framing, ..encoding });
         }
     }
 

@@ -108,6 +108,8 @@ impl Outbox {
 #[derive(Default)]
 pub struct Turn {
     own: Vec<u8>,
+    /// Bytes in the longest log.
+    fanout: usize,
     logs: [Rc<Vec<u8>>; ENCODINGS],
     listeners: [u32; ENCODINGS],
     segments: Vec<Segment>,
@@ -132,7 +134,7 @@ enum Source {
 impl Turn {
     /// Bytes in the longest log: what a turn's broadcasts come to for one receiver.
     pub fn fanout(&self) -> usize {
-        self.logs.iter().map(|log| log.len()).max().unwrap_or(0)
+        self.fanout
     }
 
     /// Bytes of answers and one-to-one pushes in this turn.
@@ -176,6 +178,7 @@ impl Turn {
                 if log.len() > before {
                     receivers += u64::from(self.listeners[encoding.index()]);
                 }
+                self.fanout = self.fanout.max(log.len());
             }
         }
         if let Some(outbox) = except {
@@ -276,6 +279,7 @@ impl Turn {
         self.segments.shrink_to(KEEP_SCRATCH / size_of::<Segment>());
         self.own.clear();
         self.own.shrink_to(KEEP_SCRATCH);
+        self.fanout = 0;
         for log in &mut self.logs {
             match Rc::get_mut(log) {
                 Some(log) => {

@@ -14,7 +14,7 @@ const CHUNK: usize = 128;
 
 /// A growing array in chunks that stay where they are.
 pub struct Chunks<T> {
-    chunks: Vec<Box<[T]>>,
+    chunks: Vec<Box<[T; CHUNK]>>,
 }
 
 /// An empty array, which owns no memory.
@@ -33,8 +33,21 @@ impl<T: Default> Chunks<T> {
     /// Makes sure that place `index` is there.
     pub fn reach(&mut self, index: usize) {
         while self.capacity() <= index {
-            self.chunks.push(std::iter::repeat_with(T::default).take(CHUNK).collect());
+            let chunk: Box<[T]> = std::iter::repeat_with(T::default).take(CHUNK).collect();
+            self.chunks.push(chunk.try_into().unwrap_or_else(|_| unreachable!("it has CHUNK places")));
         }
+    }
+}
+
+impl<T> Chunks<T> {
+    /// The place at `index`, if there is one.
+    pub fn get(&self, index: usize) -> Option<&T> {
+        self.chunks.get(index / CHUNK).map(|chunk| &chunk[index % CHUNK])
+    }
+
+    /// The place at `index`, if there is one.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.chunks.get_mut(index / CHUNK).map(|chunk| &mut chunk[index % CHUNK])
     }
 }
 
@@ -106,14 +119,14 @@ impl<T> Slab<T> {
 
     /// The value under `id`, unless it was removed.
     pub fn get(&self, id: ConnId) -> Option<&T> {
-        let slot = self.slot(id)?;
-        slot.value.as_ref()
+        let slot = self.slots.get(id.index())?;
+        slot.value.as_ref().filter(|_| slot.generation == id.generation)
     }
 
     /// The value under `id`, unless it was removed.
     pub fn get_mut(&mut self, id: ConnId) -> Option<&mut T> {
-        self.slot(id)?;
-        self.slots[id.index()].value.as_mut()
+        let slot = self.slots.get_mut(id.index())?;
+        slot.value.as_mut().filter(|_| slot.generation == id.generation)
     }
 
     /// The value at an index, whoever it is now.
@@ -125,8 +138,7 @@ impl<T> Slab<T> {
 
     /// Takes the value out; its id is dead from now on.
     pub fn remove(&mut self, id: ConnId) -> Option<T> {
-        self.slot(id)?;
-        let slot = &mut self.slots[id.index()];
+        let slot = self.slots.get_mut(id.index()).filter(|slot| slot.generation == id.generation)?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.index);
@@ -141,13 +153,6 @@ impl<T> Slab<T> {
             let id = ConnId::new(index as u32, slot.generation);
             slot.value.as_ref().map(|value| (id, value))
         })
-    }
-
-    fn slot(&self, id: ConnId) -> Option<&Slot<T>> {
-        if id.index() >= self.slots.capacity() {
-            return None;
-        }
-        Some(&self.slots[id.index()]).filter(|slot| slot.generation == id.generation)
     }
 }
 

@@ -9,7 +9,6 @@ use super::EventLoop;
 use crate::api::{Closed, ConnId, Fault, Line, Peer, Service};
 use crate::limits::{POOLED_INPUTS, READ_CHUNK};
 use crate::transport::codec::jsonrpc::framer::{Input, Step};
-use crate::transport::codec::jsonrpc::render::Encoding;
 use crate::transport::codec::line::LineStep;
 use crate::transport::connection::{Codec, Phase};
 use crate::transport::dispatch::Outcome;
@@ -110,8 +109,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         let Codec::JsonRpc(framer) = &mut conn.codec else { return false };
         let late = conn.late;
         let step = framer.next(input, &self.hub.limits);
-        let encoding = Encoding { framing: framer.framing(), ..conn.outbox.encoding() };
-        self.hub.set_encoding(id, encoding);
+        let framing = framer.framing();
+        if conn.outbox.encoding().framing != framing {
+            self.hub.set_framing(id, framing);
+        }
         match step {
             Step::Dry => return false,
             Step::Lf => self.hub.raw(id, b"\n"),

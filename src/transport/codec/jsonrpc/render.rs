@@ -174,12 +174,21 @@ fn close_v2(out: &mut Vec<u8>, id: Option<&str>) {
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("a vector takes everything");
+    // Without an early end, so that the compiler looks at many bytes at once.
+    let escapes =
+        text.bytes().fold(false, |any, byte| any | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+    if !escapes {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        serde_json::to_writer(out, text).expect("a vector takes everything");
+    }
 }
 
 fn number(out: &mut Vec<u8>, before: &[u8], code: i32) {
     out.extend_from_slice(before);
-    write!(out, "{code}").expect("a vector takes everything");
+    serde_json::to_writer(out, &code).expect("a vector takes everything");
 }
 
 #[cfg(test)]

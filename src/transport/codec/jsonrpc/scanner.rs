@@ -22,6 +22,12 @@ pub struct Scanner {
     max_depth: u8,
     /// Whether the string being read, or read last, is a key.
     in_key: bool,
+    /// How many more bytes the state takes: of a character, or digits of an escape.
+    left: u8,
+    /// Between which two bytes the next one of a character must be.
+    next: (u8, u8),
+    /// The index in [`WORDS`] of the next letter.
+    letter: u8,
     state: State,
 }
 
@@ -99,7 +105,7 @@ impl fmt::Display for Broken {
     }
 }
 
-/// What the next byte may be.
+/// What the next byte may be. A bare byte itself, so that it stays in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// The first bracket.
@@ -124,10 +130,10 @@ enum State {
     Hex,
     /// The second digit after `\ud`, which decides about surrogates.
     HexD,
-    /// So many more digits of an escape.
-    HexTail(u8),
-    /// So many more digits of a high surrogate.
-    High(u8),
+    /// More digits of an escape.
+    HexTail,
+    /// More digits of a high surrogate.
+    High,
     /// The backslash of the low surrogate, which must follow a high one.
     LowBackslash,
     /// Its `u`.
@@ -136,10 +142,10 @@ enum State {
     LowD,
     /// Its second digit, `c` to `f`.
     LowHex,
-    /// So many more bytes of a character, the next of them between `low` and `high`.
-    Utf8 { left: u8, low: u8, high: u8 },
-    /// The byte of [`WORDS`] at this index.
-    Word(u8),
+    /// More bytes of a character.
+    Utf8,
+    /// The next letter of a word.
+    Word,
     /// A digit, after `-`.
     Minus,
     /// The end of the number `0`, a fraction or an exponent.
@@ -177,19 +183,47 @@ impl Scanner {
     /// If `max_depth` is over [`DEPTH_CEILING`].
     pub fn new(max_depth: usize) -> Self {
         assert!(max_depth <= DEPTH_CEILING, "max_depth is at most {DEPTH_CEILING}");
-        Self { stack: 0, depth: 0, max_depth: max_depth as u8, in_key: false, state: State::Start }
+        Self {
+            stack: 0,
+            depth: 0,
+            max_depth: max_depth as u8,
+            in_key: false,
+            left: 0,
+            next: (0, 0),
+            letter: 0,
+            state: State::Start,
+        }
     }
 
     /// Reads the next piece of the text: any number of bytes, cut anywhere.
     pub fn scan(&mut self, bytes: &[u8]) -> Scan {
+        // In registers while it goes byte by byte.
+        let mut state = self.state;
         let mut at = 0;
         let end = loop {
-            if self.state == State::Text {
+            if matches!(state, State::Text) {
                 at += plain(&bytes[at..]);
+                // The usual seams between two strings, in one step instead of three.
+                match bytes[at..] {
+                    [b'"', b':', b'"', ..] if self.in_key => {
+                        self.in_key = false;
+                        at += 3;
+                        continue;
+                    }
+                    [b'"', b',', b'"', ..] if !self.in_key => {
+                        self.in_key = self.is_in_object();
+                        at += 3;
+                        continue;
+                    }
+                    _ => {}
+                }
             }
-            let Some(&byte) = bytes.get(at) else { return Scan::More };
-            match self.step(byte) {
-                Ok(state) => self.state = state,
+            let Some(&byte) = bytes.get(at) else {
+                self.state = state;
+                return Scan::More;
+            };
+            match self.step(state, byte) {
+                Ok(next) => state = next,
                 Err(Stop::Done) => break Scan::Done { used: at + 1 },
                 Err(Stop::Bad(why)) => break Scan::Bad { at, why },
                 Err(Stop::TooDeep) => break Scan::TooDeep { at },
@@ -200,24 +234,24 @@ impl Scanner {
         end
     }
 
-    /// The state behind `byte`.
+    /// The state behind `byte`, which comes in `state`.
     #[inline(always)]
-    fn step(&mut self, byte: u8) -> Step {
-        match self.state {
+    fn step(&mut self, state: State, byte: u8) -> Step {
+        match state {
             State::Start => match byte {
                 b'{' | b'[' => self.open(byte),
                 _ => bad(Broken::Start),
             },
-            State::Value => self.value(byte),
+            State::Value => self.value(state, byte),
             State::FirstElement if byte == b']' => self.close(),
-            State::FirstElement => self.value(byte),
+            State::FirstElement => self.value(state, byte),
             State::FirstKey if byte == b'}' => self.close(),
             State::FirstKey | State::Key => match byte {
                 b'"' => {
                     self.in_key = true;
                     Ok(State::Text)
                 }
-                b' ' | b'\t' | b'\n' | b'\r' => Ok(self.state),
+                b' ' | b'\t' | b'\n' | b'\r' => Ok(state),
                 _ => bad(Broken::Key),
             },
             State::Colon => match byte {
@@ -233,16 +267,14 @@ impl Scanner {
                 b'\\' => Ok(State::Escape),
                 0..=0x1f => bad(Broken::Control),
                 0x20..=0x7f => Ok(State::Text),
-                0x80..=0xff => lead(byte),
+                0x80..=0xff => self.lead(byte),
             },
-            State::Utf8 { left, low, high } => {
-                if byte < low || byte > high {
-                    bad(Broken::Utf8)
-                } else if left == 1 {
-                    Ok(State::Text)
-                } else {
-                    Ok(State::Utf8 { left: left - 1, low: 0x80, high: 0xbf })
+            State::Utf8 => {
+                if byte < self.next.0 || byte > self.next.1 {
+                    return bad(Broken::Utf8);
                 }
+                self.next = (0x80, 0xbf);
+                self.take_one(state, State::Text)
             }
 
             State::Escape => match byte {
@@ -251,31 +283,29 @@ impl Scanner {
                 _ => bad(Broken::Escape),
             },
             State::Hex if matches!(byte, b'd' | b'D') => Ok(State::HexD),
-            State::Hex => digit(byte, State::HexTail(3)),
+            State::Hex => self.digits(byte, 3, State::HexTail),
             State::HexD => match byte {
-                b'8' | b'9' | b'a' | b'b' | b'A' | b'B' => Ok(State::High(2)),
+                b'8' | b'9' | b'a' | b'b' | b'A' | b'B' => self.digits(byte, 2, State::High),
                 b'c'..=b'f' | b'C'..=b'F' => bad(Broken::Surrogate),
-                _ => digit(byte, State::HexTail(2)),
+                _ => self.digits(byte, 2, State::HexTail),
             },
-            State::HexTail(1) => digit(byte, State::Text),
-            State::HexTail(left) => digit(byte, State::HexTail(left - 1)),
-            State::High(1) => digit(byte, State::LowBackslash),
-            State::High(left) => digit(byte, State::High(left - 1)),
+            State::HexTail | State::High if !byte.is_ascii_hexdigit() => bad(Broken::Escape),
+            State::HexTail => self.take_one(state, State::Text),
+            State::High => self.take_one(state, State::LowBackslash),
             State::LowBackslash if byte == b'\\' => Ok(State::LowU),
             State::LowU if byte == b'u' => Ok(State::LowD),
             State::LowD if matches!(byte, b'd' | b'D') => Ok(State::LowHex),
-            State::LowHex if matches!(byte, b'c'..=b'f' | b'C'..=b'F') => Ok(State::HexTail(2)),
+            State::LowHex if matches!(byte, b'c'..=b'f' | b'C'..=b'F') => {
+                self.digits(byte, 2, State::HexTail)
+            }
             State::LowBackslash | State::LowU | State::LowD | State::LowHex => bad(Broken::Surrogate),
 
-            State::Word(at) => {
-                let at = usize::from(at);
-                if byte != WORDS[at] {
-                    bad(Broken::Word)
-                } else if WORDS[at + 1] == b' ' {
-                    Ok(State::After)
-                } else {
-                    Ok(State::Word(at as u8 + 1))
+            State::Word => {
+                if byte != WORDS[usize::from(self.letter)] {
+                    return bad(Broken::Word);
                 }
+                self.letter += 1;
+                Ok(if WORDS[usize::from(self.letter)] == b' ' { State::After } else { State::Word })
             }
 
             State::Minus => match byte {
@@ -285,7 +315,7 @@ impl Scanner {
             },
             // Only the byte behind a number ends it.
             State::Zero | State::Int => match byte {
-                b'0'..=b'9' if self.state == State::Zero => bad(Broken::Number),
+                b'0'..=b'9' if matches!(state, State::Zero) => bad(Broken::Number),
                 b'0'..=b'9' => Ok(State::Int),
                 b'.' => Ok(State::Point),
                 b'e' | b'E' => Ok(State::Exponent),
@@ -293,21 +323,21 @@ impl Scanner {
             },
             State::Point | State::Fraction => match byte {
                 b'0'..=b'9' => Ok(State::Fraction),
-                _ if self.state == State::Point => bad(Broken::Number),
+                _ if matches!(state, State::Point) => bad(Broken::Number),
                 b'e' | b'E' => Ok(State::Exponent),
                 _ => self.after(byte),
             },
             State::Exponent if matches!(byte, b'+' | b'-') => Ok(State::Sign),
             State::Exponent | State::Sign | State::Power => match byte {
                 b'0'..=b'9' => Ok(State::Power),
-                _ if self.state == State::Power => self.after(byte),
+                _ if matches!(state, State::Power) => self.after(byte),
                 _ => bad(Broken::Number),
             },
         }
     }
 
     #[inline(always)]
-    fn value(&mut self, byte: u8) -> Step {
+    fn value(&mut self, state: State, byte: u8) -> Step {
         match byte {
             b'"' => {
                 self.in_key = false;
@@ -318,17 +348,17 @@ impl Scanner {
             b'0' => Ok(State::Zero),
             b'1'..=b'9' => Ok(State::Int),
             // The first letter is read: these are the indices of the second.
-            b't' => Ok(State::Word(1)),
-            b'f' => Ok(State::Word(6)),
-            b'n' => Ok(State::Word(12)),
-            b' ' | b'\t' | b'\n' | b'\r' => Ok(self.state),
+            b't' => self.word(1),
+            b'f' => self.word(6),
+            b'n' => self.word(12),
+            b' ' | b'\t' | b'\n' | b'\r' => Ok(state),
             _ => bad(Broken::Value),
         }
     }
 
     #[inline(always)]
     fn after(&mut self, byte: u8) -> Step {
-        let in_object = self.stack & 1 == 1;
+        let in_object = self.is_in_object();
         match byte {
             b',' if in_object => Ok(State::Key),
             b',' => Ok(State::Value),
@@ -337,6 +367,10 @@ impl Scanner {
             b' ' | b'\t' | b'\n' | b'\r' => Ok(State::After),
             _ => bad(if in_object { Broken::Member } else { Broken::Element }),
         }
+    }
+
+    fn is_in_object(&self) -> bool {
+        self.stack & 1 == 1
     }
 
     fn open(&mut self, bracket: u8) -> Step {
@@ -354,30 +388,43 @@ impl Scanner {
         self.stack >>= 1;
         if self.depth == 0 { Err(Stop::Done) } else { Ok(State::After) }
     }
+
+    fn word(&mut self, letter: u8) -> Step {
+        self.letter = letter;
+        Ok(State::Word)
+    }
+
+    /// `next` and so many digits more, if `byte` is one itself.
+    fn digits(&mut self, byte: u8, left: u8, next: State) -> Step {
+        self.left = left;
+        if byte.is_ascii_hexdigit() { Ok(next) } else { bad(Broken::Escape) }
+    }
+
+    /// One of those that are left is taken: `then`, if it was the last.
+    #[inline(always)]
+    fn take_one(&mut self, same: State, then: State) -> Step {
+        self.left -= 1;
+        Ok(if self.left == 0 { then } else { same })
+    }
+
+    /// What must follow the first byte of a character beyond ASCII: The Unicode Standard, table 3-7.
+    fn lead(&mut self, byte: u8) -> Step {
+        (self.left, self.next) = match byte {
+            0xc2..=0xdf => (1, (0x80, 0xbf)),
+            0xe0 => (2, (0xa0, 0xbf)),
+            0xed => (2, (0x80, 0x9f)),
+            0xe1..=0xef => (2, (0x80, 0xbf)),
+            0xf0 => (3, (0x90, 0xbf)),
+            0xf1..=0xf3 => (3, (0x80, 0xbf)),
+            0xf4 => (3, (0x80, 0x8f)),
+            _ => return bad(Broken::Utf8),
+        };
+        Ok(State::Utf8)
+    }
 }
 
 const fn bad(why: Broken) -> Step {
     Err(Stop::Bad(why))
-}
-
-/// `next`, if `byte` is a hexadecimal digit.
-fn digit(byte: u8, next: State) -> Step {
-    if byte.is_ascii_hexdigit() { Ok(next) } else { bad(Broken::Escape) }
-}
-
-/// What must follow the first byte of a character beyond ASCII: The Unicode Standard, table 3-7.
-fn lead(byte: u8) -> Step {
-    let (left, low, high) = match byte {
-        0xc2..=0xdf => (1, 0x80, 0xbf),
-        0xe0 => (2, 0xa0, 0xbf),
-        0xed => (2, 0x80, 0x9f),
-        0xe1..=0xef => (2, 0x80, 0xbf),
-        0xf0 => (3, 0x90, 0xbf),
-        0xf1..=0xf3 => (3, 0x80, 0xbf),
-        0xf4 => (3, 0x80, 0x8f),
-        _ => return bad(Broken::Utf8),
-    };
-    Ok(State::Utf8 { left, low, high })
 }
 
 /// How many bytes at the beginning of `bytes`, inside a string, leave the scanner inside that string: plain
@@ -386,31 +433,36 @@ fn lead(byte: u8) -> Step {
 fn plain(bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {
-        while let Some(eight) = bytes[at..].first_chunk() {
-            match swar::first(swar::special(u64::from_le_bytes(*eight))) {
-                None => at += 8,
-                Some(n) => {
-                    at += n;
-                    break;
-                }
+        for eight in bytes[at..].as_chunks().0 {
+            let special = swar::special(u64::from_le_bytes(*eight));
+            at += swar::first(special).unwrap_or(8);
+            if special != 0 {
+                break;
             }
         }
-        // Beyond ASCII one character is mostly followed by another.
-        let from = at;
-        loop {
-            match bytes[at..] {
-                [0xc2..=0xdf, 0x80..=0xbf, ..] => at += 2,
-                [0xe0, 0xa0..=0xbf, 0x80..=0xbf, ..] => at += 3,
-                [0xed, 0x80..=0x9f, 0x80..=0xbf, ..] => at += 3,
-                [0xe1..=0xec | 0xee | 0xef, 0x80..=0xbf, 0x80..=0xbf, ..] => at += 3,
-                [0xf0, 0x90..=0xbf, 0x80..=0xbf, 0x80..=0xbf, ..] => at += 4,
-                _ => break,
-            }
+        match bytes.get(at) {
+            // One of the last seven.
+            Some(0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7f) => at += 1,
+            Some(0xc2..=0xf0) => match characters(&bytes[at..]) {
+                0 => return at,
+                length => at += length,
+            },
+            _ => return at,
         }
+    }
+}
+
+/// The length of the whole characters beyond ASCII at the beginning of `bytes`: one is mostly followed by another.
+fn characters(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
         match bytes[at..] {
-            [0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7f, ..] => at += 1,
-            _ if at == from => return at,
-            _ => {}
+            [0xc2..=0xdf, 0x80..=0xbf, ..] => at += 2,
+            [0xe0, 0xa0..=0xbf, 0x80..=0xbf, ..] => at += 3,
+            [0xed, 0x80..=0x9f, 0x80..=0xbf, ..] => at += 3,
+            [0xe1..=0xec | 0xee | 0xef, 0x80..=0xbf, 0x80..=0xbf, ..] => at += 3,
+            [0xf0, 0x90..=0xbf, 0x80..=0xbf, 0x80..=0xbf, ..] => at += 4,
+            _ => return at,
         }
     }
 }
