@@ -12,13 +12,15 @@
 pub const FAILED: u8 = 1;
 /// The command line is wrong.
 pub const USAGE: u8 = 2;
-/// The server answered a call with an error.
+/// The server answered a call with an error, or refuses to hand out or store a file.
 pub const REFUSED: u8 = 3;
 /// A server's address is taken, does not exist here, or cannot be resolved; a client cannot reach its server
 /// (EX_UNAVAILABLE).
 pub const UNAVAILABLE: u8 = 69;
 /// rawline has a bug (EX_SOFTWARE).
 pub const BUG: u8 = 70;
+/// A local file cannot be read or written (EX_IOERR).
+pub const LOCAL_FILE: u8 = 74;
 /// The server was reached, and did not answer in time (EX_TEMPFAIL).
 pub const SILENT: u8 = 75;
 /// What the server said makes no sense (EX_PROTOCOL).
@@ -51,6 +53,9 @@ pub static CODES: &[Exit] = &[
             ("chat", "all is said"),
             ("rpc", "there is a result"),
             ("echo", "everything came back, or nobody reads the output any more"),
+            ("ls", "listed"),
+            ("get", "all of it is here, or nobody reads the output any more"),
+            ("put", "all of it is safe on the server's disk"),
         ],
         is_everybodys: true,
     },
@@ -63,6 +68,9 @@ pub static CODES: &[Exit] = &[
             ("chat", "a message was refused, or the connection was lost"),
             ("rpc", "the connection broke or was closed"),
             ("echo", "not everything came back, or it came back changed"),
+            ("ls", "the connection broke"),
+            ("get", "the connection broke"),
+            ("put", "the connection broke"),
         ],
         is_everybodys: true,
     },
@@ -74,8 +82,13 @@ pub static CODES: &[Exit] = &[
     },
     Exit {
         code: REFUSED,
-        meaning: "the server answered with an error",
-        of: &[("rpc", "the server answered with an error")],
+        meaning: "the server answered with an error, or refused",
+        of: &[
+            ("rpc", "the server answered with an error"),
+            ("ls", "the server refused"),
+            ("get", "the server refused: there is no such file"),
+            ("put", "the server refused: it is read-only, or full"),
+        ],
         is_everybodys: false,
     },
     Exit {
@@ -87,20 +100,40 @@ pub static CODES: &[Exit] = &[
             ("chat", "no server can be reached"),
             ("rpc", "no server can be reached"),
             ("echo", "no server can be reached"),
+            ("ls", "no server can be reached"),
+            ("get", "no server can be reached"),
+            ("put", "no server can be reached"),
         ],
         is_everybodys: false,
     },
     Exit { code: BUG, meaning: "a bug in rawline", of: &[], is_everybodys: true },
     Exit {
+        code: LOCAL_FILE,
+        meaning: "a local file cannot be read or written",
+        of: &[("get", "a local file cannot be written"), ("put", "a local file cannot be read")],
+        is_everybodys: false,
+    },
+    Exit {
         code: SILENT,
         meaning: "the server was reached and did not answer in time",
-        of: &[("rpc", "no answer in time"), ("echo", "the server fell silent")],
+        of: &[
+            ("rpc", "no answer in time"),
+            ("echo", "the server fell silent"),
+            ("ls", "the server fell silent"),
+            ("get", "the server fell silent"),
+            ("put", "the server fell silent"),
+        ],
         is_everybodys: false,
     },
     Exit {
         code: PROTOCOL,
         meaning: "what answered does not speak the protocol",
-        of: &[("rpc", "what answered does not speak JSON-RPC")],
+        of: &[
+            ("rpc", "what answered does not speak JSON-RPC"),
+            ("ls", "what answered does not speak the file protocol"),
+            ("get", "what answered does not speak the file protocol"),
+            ("put", "what answered does not speak the file protocol"),
+        ],
         is_everybodys: false,
     },
     Exit {
@@ -163,7 +196,11 @@ mod tests {
 
     #[test]
     fn the_page_and_the_help_say_the_same() {
-        assert!(page().contains("\n      3  the server answered with an error (rpc)\n"), "{}", page());
+        assert!(
+            page().contains("\n      3  the server answered with an error, or refused (rpc, ls, get, put)\n"),
+            "{}",
+            page()
+        );
         let rpc = codes_of("rpc");
         assert!(rpc.starts_with("Exit codes: 0 there is a result; 1 the connection broke or was closed; 2 "));
         assert!(rpc.contains("; 3 the server answered with an error; 69 "), "{rpc}");

@@ -133,17 +133,26 @@ struct Utc(Duration);
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
-        let (year, month, day) = date(seconds / 86_400);
+        let (year, month, day) = date((seconds / 86_400).cast_signed());
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         let milli = self.0.subsec_millis();
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
     }
 }
 
+/// A time in seconds since 1970, in UTC, as a person reads it: `2026-11-21 02:27:35`.
+pub fn utc(seconds: i64) -> impl fmt::Display {
+    let (year, month, day) = date(seconds.div_euclid(86_400));
+    let seconds = seconds.rem_euclid(86_400);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
 /// The Gregorian date of a day counted from 1970-01-01. Years begin in March here, so that the leap day is
 /// the last of its year; 400 such years are 146,097 days, and 153 days are five months in a fixed pattern.
-fn date(day: u64) -> (u64, u64, u64) {
-    let day = day + 719_468; // from 0000-03-01
+/// What was before that year is its first day.
+fn date(day: i64) -> (u64, u64, u64) {
+    let day = u64::try_from(day + 719_468).unwrap_or(0); // from 0000-03-01
     let (era, day) = (day / 146_097, day % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);

@@ -31,7 +31,7 @@ use rawline::{Server, Wire, log};
 pub struct Failure {
     /// One of [`exit`].
     exit: u8,
-    /// One line that names the remedy.
+    /// One line that names the remedy; empty if it was said already.
     message: String,
 }
 
@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             match log::format() {
+                _ if failure.message.is_empty() => {}
                 Format::Text => {
                     let line = format!("rawline: {}\n", log::escaped(failure.message));
                     let _ = io::stderr().write_all(line.as_bytes());
@@ -78,6 +79,12 @@ fn run() -> Result<(), Failure> {
         Command::Chat(chat) => programs::chat::run(chat),
         #[cfg(feature = "cli")]
         Command::Echo(echo) => programs::echo::run(echo),
+        #[cfg(feature = "cli")]
+        Command::Ls(ls) => programs::files::ls::run(ls),
+        #[cfg(feature = "cli")]
+        Command::Get(get) => programs::files::get::run(get),
+        #[cfg(feature = "cli")]
+        Command::Put(put) => programs::files::put::run(put),
         #[cfg(feature = "cli")]
         Command::Rpc(rpc) => programs::rpc::run(rpc),
     }

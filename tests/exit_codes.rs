@@ -77,8 +77,9 @@ fn chat_gets(signal: Signal, address: &str) -> i32 {
 
 #[test]
 fn every_code_of_the_page_is_real() {
-    let daemon = Daemon::start(&[]);
-    let address = daemon.address();
+    let shared = format!("files={}", env::temp_dir().display());
+    let daemon = Daemon::start_two(&[&shared, "files_listen=127.0.0.1:0"]);
+    let (address, files) = (daemon.address(), daemon.address_of("files"));
     let absent = "unix:/no/such.sock";
     // In the kernel's backlog, where nobody answers.
     let kept = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -99,6 +100,10 @@ fn every_code_of_the_page_is_real() {
         (69, &["echo", absent, "hello"]),
         (69, &["serve", &taken, other[0], other[1]]),
         (69, &["config", "check", "--rpc=a..b:1"]),
+        (3, &["get", "nobody", "--to", files]),
+        (69, &["ls", "--to", absent]),
+        (74, &["put", "/no/such/file", "--to", files]),
+        (75, &["ls", "--v1", "--to", &never, "--timeout=50ms"]),
         (75, &["rpc", "ping", "--to", &never, "--timeout=50ms"]),
         (75, &["echo", &never, "hello", "--timeout=50ms"]),
         (76, &["rpc", "ping", "--to", &impostor(b"HTTP/1.1 400 Bad Request\r\n\r\n")]),
@@ -116,7 +121,7 @@ fn every_code_of_the_page_is_real() {
     }
     daemon.still_answers();
 
-    let had = [0, 1, 2, 3, 69, 75, 76, 77, 78, 130, 143];
+    let had = [0, 1, 2, 3, 69, 74, 75, 76, 77, 78, 130, 143];
     // 70 is a bug, and none is known.
     let listed: Vec<_> = page().into_keys().filter(|&code| code != 70).collect();
     assert_eq!(listed, had);

@@ -13,7 +13,7 @@ use clap_complete::{Shell, generate};
 use rawline::config::options::{OPTIONS, Opt};
 use rawline::config::{Endpoint, nearest, time};
 
-use super::{Command, chat, config, echo, introduction, manual, rpc, serve};
+use super::{Command, chat, config, echo, files, introduction, manual, rpc, serve};
 use crate::Failure;
 use crate::exit::{self, USAGE};
 
@@ -38,6 +38,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
         Some(("chat", matches)) => chat::read(matches).map_err(usage),
         Some(("echo", matches)) => echo::read(matches).map_err(usage),
         Some(("rpc", matches)) => rpc::read(matches).map_err(usage),
+        Some(("ls", matches)) => files::read_ls(matches).map_err(usage),
+        Some(("get", matches)) => files::read_get(matches).map_err(usage),
+        Some(("put", matches)) => files::read_put(matches).map_err(usage),
         Some(("exit-codes", _)) => Ok(Command::Print(exit::page())),
         Some(("man", _)) => Ok(Command::Print(manual::page(command()))),
         Some(("completions", matches)) => Ok(Command::Print(completions(matches))),
@@ -60,6 +63,9 @@ pub fn command() -> clap::Command {
         .subcommand(chat::command())
         .subcommand(rpc::command())
         .subcommand(echo::command())
+        .subcommand(files::ls_command())
+        .subcommand(files::get_command())
+        .subcommand(files::put_command())
         .subcommand(clap::Command::new("man").about(
             "Prints the manual page: `rawline man | man -l -` shows it, \
              `rawline man > rawline.1` makes the file to install",
@@ -109,6 +115,7 @@ Try it, the first in a terminal of its own:
     rawline rpc get_users
     rawline rpc join_chat '{\"username\":\"Alice\"}' --watch
     rawline echo hello
+    rawline ls
 
 `rawline COMMAND --help` explains a command with its exit codes.";
 

@@ -16,6 +16,8 @@ pub mod config;
 #[cfg(feature = "cli")]
 pub mod echo;
 #[cfg(feature = "cli")]
+pub mod files;
+#[cfg(feature = "cli")]
 mod manual;
 #[cfg(feature = "cli")]
 pub mod rpc;
@@ -45,6 +47,15 @@ pub enum Command {
     /// Send something through an echo server.
     #[cfg(feature = "cli")]
     Echo(echo::Echo),
+    /// List shared files.
+    #[cfg(feature = "cli")]
+    Ls(files::Ls),
+    /// Fetch files.
+    #[cfg(feature = "cli")]
+    Get(files::Get),
+    /// Store files.
+    #[cfg(feature = "cli")]
+    Put(files::Put),
     /// Make a call.
     #[cfg(feature = "cli")]
     Rpc(rpc::Rpc),
@@ -75,6 +86,7 @@ const CLIENTS: &str = "  \
   rawline chat             join the chat and talk; in a pipe it sends lines
   rawline rpc get_users    make a JSON-RPC call: who is there? (--watch to see what happens)
   rawline echo hello       send something to the echo server and see it come back
+  rawline get a.txt        fetch a file from a server that shares some; ls lists them, put stores one
   rawline --help           all commands
 ";
 

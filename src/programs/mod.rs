@@ -7,7 +7,9 @@
 pub mod chat;
 pub mod config;
 pub mod echo;
+pub mod files;
 pub mod rpc;
+mod width;
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::daemon::Daemon;
@@ -216,9 +216,9 @@ pub fn sha256(bytes: &[u8]) -> Vec<u8> {
     if !cfg!(feature = "digest") {
         return vec![0; 32];
     }
-    let path = std::env::temp_dir().join(format!("rawline-sha-{}-{}", std::process::id(), bytes.len()));
-    fs::write(&path, bytes).unwrap();
-    let output = Command::new("sha256sum").arg(&path).output().unwrap();
+    let mut child = Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    let output = child.wait_with_output().unwrap();
     let hex = String::from_utf8(output.stdout).unwrap();
     (0..32).map(|n| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).unwrap()).collect()
 }

@@ -5,8 +5,8 @@
 //! terminal thinks it has, and a wrong guess would tear the messages above it. Knows no terminal and no bytes. Called
 //! by the interactive client.
 
+use super::super::width::{clusters, width};
 use super::keys::Key;
-use super::width::{clusters, width};
 
 /// No line is longer; what comes behind is ignored. A message may have a thousand characters.
 const MAX_BYTES: usize = 16 * 1024;

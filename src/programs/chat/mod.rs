@@ -16,7 +16,6 @@ mod look;
 mod pipe;
 mod screen;
 mod terminal;
-mod width;
 
 use std::env;
 use std::io::{self, IsTerminal};

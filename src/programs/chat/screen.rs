@@ -5,9 +5,9 @@
 //! and the cursor put back by the terminal itself, so a character that is wider there than we think moves
 //! nothing else. Does no output itself. Called by the interactive client.
 
+use super::super::width::{Cluster, clusters, width};
 use super::editor::Row;
 use super::look::{Span, Style};
-use super::width::{Cluster, clusters, width};
 
 /// What a row begins with that continues the message above it: nobody can forge a message by padding his own.
 const INDENT: &str = "  ";

@@ -249,10 +249,14 @@ fn regular(stat: &FileStat) -> Result<Meta> {
     })
 }
 
-/// Takes the lock of a file, or says EWOULDBLOCK. flock(2).
-fn lock(file: &OwnedFd) -> Result<()> {
+/// Takes the lock of a file, which ends when the file is closed. flock(2).
+///
+/// # Errors
+/// EWOULDBLOCK: somebody has it.
+pub fn lock(file: impl AsFd) -> Result<()> {
+    let file = file.as_fd().as_raw_fd();
     // SAFETY: takes no pointer.
-    retry(|| Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })).map(drop)
+    retry(|| Errno::result(unsafe { libc::flock(file, libc::LOCK_EX | libc::LOCK_NB) })).map(drop)
 }
 
 fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
