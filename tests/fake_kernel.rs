@@ -364,6 +364,26 @@ fn a_client_above_max_connections_is_told_so() {
 }
 
 #[test]
+fn a_batch_under_way_goes_on_before_another_begins() {
+    // A batch fills several turns.
+    let limits = Limits { max_fanout_per_turn: 4096, ..Limits::default() };
+    let mut bench = Bench::new(Kernel::KIND, limits);
+    let listener = bench.connect();
+    let speakers = ["a", "b", "c", "d"].map(|name| (name, bench.connect()));
+    for (name, fd) in speakers {
+        let said = format!(
+            r#"{{"jsonrpc":"2.0","method":"send_message","params":["{}"],"id":1}}"#,
+            name.repeat(900)
+        );
+        bench.world.send(fd, format!("[{}]", [said.as_str(); 20].join(",")).as_bytes());
+    }
+    bench.settle();
+    let heard = bench.world.take(listener);
+    let said: String = heard.split("\"message\":\"").skip(1).map(|rest| &rest[..1]).collect();
+    assert_eq!(said, ["a".repeat(20), "b".repeat(20), "c".repeat(20), "d".repeat(20)].concat());
+}
+
+#[test]
 fn a_batch_is_answered_whole_before_its_own_pushes() {
     let mut bench = Bench::new(Kernel::KIND, Limits::default());
     let fd = bench.connect();

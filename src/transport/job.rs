@@ -47,6 +47,9 @@ impl Waiting {
     }
 }
 
+/// Bytes that an answer takes beside its id and its result, or a few less.
+const ENVELOPE: usize = 48;
+
 /// A batch under way. It owns its text, so the ring goes on, and it can pause between any two elements.
 pub struct Batch {
     /// The array.
@@ -65,16 +68,22 @@ impl Batch {
         Self { text: text.to_owned(), offset: 0, answers: Vec::new(), is_full: false }
     }
 
-    /// Appends one answer, or that it is too large.
+    /// Appends one answer, or that it is too large: then those behind it are not begun.
     pub fn answer(&mut self, id: Option<&str>, result: Result<&str, &Fault>) {
-        let start = self.answers.len();
-        self.answers.push(if start == 0 { b'[' } else { b',' });
+        let too_large = Fault::answer_too_large();
+        let result = match result {
+            // Looked at before it is copied, so that no answer makes room for itself here.
+            Ok(text)
+                if self.is_full
+                    || self.answers.len() + ENVELOPE + id.map_or(0, str::len) + text.len()
+                        > BATCH_ANSWER_BYTES =>
+            {
+                self.is_full = true;
+                Err(&too_large)
+            }
+            result => result,
+        };
+        self.answers.push(if self.answers.is_empty() { b'[' } else { b',' });
         render::envelope(&mut self.answers, Dialect::V2, id, result);
-        if self.answers.len() > BATCH_ANSWER_BYTES && !self.is_full {
-            // This answer does not fit: it is replaced, and those behind it are not begun.
-            self.is_full = true;
-            self.answers.truncate(start + 1);
-            render::envelope(&mut self.answers, Dialect::V2, id, Err(&Fault::answer_too_large()));
-        }
     }
 }

@@ -231,7 +231,11 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         if let Some(conn) = self.hub.conns.get_mut(id)
             && !std::mem::replace(&mut conn.queued, true)
         {
-            self.runnable.push_back(id);
+            match conn.job {
+                // A batch that is under way goes on before another begins: one text, one set of answers is in memory.
+                Some(_) => self.runnable.push_front(id),
+                None => self.runnable.push_back(id),
+            }
         }
     }
 
