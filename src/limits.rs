@@ -112,7 +112,7 @@ pub const WARM_WINDOW: usize = 4 * 1024 * 1024;
 pub const WARM_CHUNK: usize = 256 * 1024;
 /// Bytes of a file that a helper reads for its digest before it looks for other work.
 pub const HASH_SLICE: usize = 32 * 1024 * 1024;
-/// The answer to LIST; a directory with more is refused.
+/// The answer to LIST, and all such answers together that clients have not read yet; one more is refused.
 pub const LIST_BYTES: usize = 64 * 1024 * 1024;
 /// Digests of files that are remembered.
 pub const DIGESTS_KEPT: usize = 4096;

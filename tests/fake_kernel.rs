@@ -1,5 +1,7 @@
 //! The whole server on a kernel made of queues: what clients get does not depend on how the kernel cuts bytes.
 
+#[path = "common/catalogue.rs"]
+mod catalogue;
 #[path = "common/world.rs"]
 mod world;
 
@@ -7,6 +9,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use catalogue::Catalogue;
 use rawline::service::chat::{Chat, Rules};
 use rawline::transport::event_loop::EventLoop;
 use rawline::transport::files::Share;
@@ -464,6 +467,46 @@ fn files_come_and_go_whole_on_every_kernel() {
         assert_eq!(left, ["b"]);
     }
     std::fs::remove_dir_all(&path).unwrap();
+}
+
+#[test]
+fn lists_that_nobody_reads_are_bounded_together() {
+    const FILES: usize = 32 * 1024;
+    let share =
+        Share { directory: "/".into(), writable: false, delete: false, byte_order: Default::default() };
+    let world = World::new(Kernel::KIND);
+    let mut event_loop =
+        EventLoop::new(world.clone(), Chat::new(Rules::default()), Limits::default()).unwrap();
+    let at_once = Helpers::Given(Arc::new(|_, task| task()));
+    event_loop.share(Store::on(Box::new(Catalogue(FILES)), share, &Limits::default()), at_once);
+    event_loop.listen(Wire::Files, LISTENER).unwrap();
+    let mut bench = Bench { world, event_loop };
+    let ask = |bench: &mut Bench, opcode: u8, window: Option<usize>| {
+        let client = bench.connect();
+        bench.world.set_window(client, window);
+        bench.world.send(client, [opcode]);
+        bench.settle();
+        client
+    };
+    // 256 bytes for each name: seven times 8 MiB, of at most 64 MiB.
+    let slow: Vec<_> = (0..7).map(|_| ask(&mut bench, 0x01, Some(0))).collect();
+    assert!(slow.iter().all(|&client| bench.world.end(client).is_none()));
+    // Version 1 has no words for a refusal, version 2 has.
+    let eighth = ask(&mut bench, 0x01, None);
+    assert!(bench.world.end(eighth).is_some() && bench.world.take_bytes(eighth).is_empty());
+    // 24 bytes for each: 6 MiB of them are left, and then none.
+    for _ in 0..10 {
+        ask(&mut bench, 0x11, Some(0));
+    }
+    let told = ask(&mut bench, 0x11, None);
+    assert_eq!(bench.world.take_bytes(told)[..2], [0x11, 6]);
+    // One who goes and one who reads make room again.
+    bench.world.rst(slow[0]);
+    bench.settle();
+    let reader = ask(&mut bench, 0x01, None);
+    assert_eq!(bench.world.take_bytes(reader).len(), 4 + 256 * FILES);
+    let again = ask(&mut bench, 0x01, None);
+    assert_eq!(bench.world.take_bytes(again).len(), 4 + 256 * FILES);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::EventLoop;
 use crate::api::{Closed, ConnId, Service, Wire};
-use crate::limits::{FILE_BITE, FILE_BYTES_PER_TURN};
+use crate::limits::{FILE_BITE, FILE_BYTES_PER_TURN, LIST_BYTES};
 use crate::log;
 use crate::transport::codec::files::{self, Command, MAX_REQUEST, Request, Status, Step, Version};
 use crate::transport::codec::jsonrpc::framer::Input;
@@ -170,7 +170,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
 
     /// A helper has done something for this connection, if that is still there.
     pub(super) fn file_done(&mut self, id: ConnId, done: Done) {
-        let Some(files) = &self.files else { return };
+        let Some(files) = &mut self.files else { return };
         match &done {
             Done::Stored { name, size, .. } => self.dispatcher.uploaded(&mut self.hub, name, *size),
             Done::Failed(refusal) if refusal.status == Status::NoSpace => self.hub.counters.disk_reserve += 1,
@@ -194,7 +194,13 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             }
             (Done::Hashing(hashing), _) => return files.submit(id, Job::Hash(hashing)),
             (Done::Begun(upload), _) if upload.is_behind() => return files.submit(id, Job::CatchUp(upload)),
-            (Done::Listed(answer), _) => {
+            (Done::Listed(answer), &mut State::Asked(asked)) => {
+                if files.listed + answer.len() > LIST_BYTES {
+                    let refusal = Refusal::new(Status::Busy, "others have not read their lists yet");
+                    return self.answer_refusal(id, asked, &refusal);
+                }
+                files.listed += answer.len();
+                session.listed = answer.len();
                 session.out = answer;
                 session.state = State::Command;
             }
@@ -359,7 +365,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     }
 
     fn send_file(&mut self, id: ConnId, most: usize) -> usize {
-        let (Some(files), Some(conn)) = (&self.files, self.hub.conns.get_mut(id)) else { return 0 };
+        let (Some(files), Some(conn)) = (&mut self.files, self.hub.conns.get_mut(id)) else { return 0 };
         let (fd, is_over) = (conn.fd, matches!(conn.phase, Phase::Over(_)));
         let Some(session) = conn.session_mut() else { return 0 };
         session.queued = false;
@@ -376,6 +382,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         };
         match then {
             Sent::All => {
+                files.listed -= std::mem::take(&mut session.listed);
                 if let Some(file) = session.take_file() {
                     files.submit(id, Job::Close(file));
                 }

@@ -308,6 +308,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             let Some(conn) = self.hub.conns.remove(id) else { continue };
             self.wheel.cancel(id.index);
             self.io.remove(conn.fd, conn.interest);
+            if let (Some(files), Some(session)) = (&mut self.files, conn.session()) {
+                files.listed -= session.listed;
+            }
             match conn.phase {
                 Phase::Over(true) => self.io.abort(conn.fd),
                 _ => self.io.close(conn.fd),

@@ -37,6 +37,8 @@ pub struct Files {
     pub store: Arc<Store>,
     /// Connections that have a place among the uploads.
     pub uploading: usize,
+    /// Bytes of lists that have not left yet, over all connections.
+    pub listed: usize,
     /// Connections that wait for one, first come first served; some may have gone.
     pub waiting: VecDeque<ConnId>,
     workers: Workers<Job>,
@@ -54,7 +56,7 @@ impl Files {
             let answer = Answer { id, post: &post, done: None };
             answer.with(|| shared.run(job));
         });
-        Self { store, uploading: 0, waiting: VecDeque::new(), workers }
+        Self { store, uploading: 0, listed: 0, waiting: VecDeque::new(), workers }
     }
 
     /// Gives work to a helper. A connection has at most one job under way, besides those that nobody waits for.

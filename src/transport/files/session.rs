@@ -20,6 +20,8 @@ pub struct Session {
     /// Answers that have not left.
     pub out: Vec<u8>,
     sent: usize,
+    /// How much of them is a list, while any of it has not left.
+    pub listed: usize,
     /// The file that follows them.
     pub download: Option<Download>,
     /// The socket took less than it was offered.
