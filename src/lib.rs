@@ -29,8 +29,8 @@ pub mod service;
 pub mod transport;
 
 pub use api::{
-    Call, Closed, Completer, ConnId, Effects, Fault, Kind, Line, Param, Peer, Reply, Route, RouteError,
-    Service, Stats, Ticket, Wire,
+    Call, Closed, Completer, ConnId, Effects, Fault, Kind, Line, Operator, Param, Peer, Reply, Route,
+    RouteError, Service, Stats, Ticket, Wire,
 };
 pub use limits::Limits;
 pub use transport::mailbox::{Handle, MailboxFull};

@@ -74,6 +74,11 @@ pub fn info(component: &'static str, message: fmt::Arguments<'_>) {
     event(Level::Info, component, message);
 }
 
+/// What the operator has just asked for: he reads it at every level.
+pub fn requested(component: &'static str, message: fmt::Arguments<'_>) {
+    write(Level::Info, component, message);
+}
+
 /// Every connection and decision.
 pub fn debug(component: &'static str, message: fmt::Arguments<'_>) {
     event(Level::Debug, component, message);
@@ -92,10 +97,14 @@ pub fn escaped(message: impl fmt::Display) -> impl fmt::Display {
 
 fn event(level: Level, component: &str, message: fmt::Arguments<'_>) {
     if enabled(level) {
-        let line = line(format(), SystemTime::now(), level, component, message);
-        // stderr is unbuffered: one call, one write. Nowhere is left to report that it failed.
-        let _ = io::stderr().write_all(line.as_bytes());
+        write(level, component, message);
     }
+}
+
+fn write(level: Level, component: &str, message: fmt::Arguments<'_>) {
+    let line = line(format(), SystemTime::now(), level, component, message);
+    // stderr is unbuffered: one call, one write. Nowhere is left to report that it failed.
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 fn line(

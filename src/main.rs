@@ -6,9 +6,11 @@
 
 mod cli;
 mod exit;
+mod operator;
 #[cfg(feature = "cli")]
 mod programs;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,14 +19,16 @@ use std::{env, panic};
 
 use cli::Command;
 use exit::{BUG, CONFIGURATION, FAILED, NO_PERMISSION, UNAVAILABLE, USAGE};
+use operator::Steward;
+use operator::announcer::Announcer;
 use rawline::config::options::OPTIONS;
-use rawline::config::{self, Address, AddressError, Config, ConfigError, DuplicateNames, Listener, Loaded};
+use rawline::config::{self, Address, AddressError, Config, ConfigError, DuplicateNames, Flags, Listener};
 use rawline::limits::RESERVED_FDS;
 use rawline::log::Format;
 use rawline::service::chat::{Chat, Rules};
 use rawline::transport::files::Share;
 use rawline::transport::server::{ByteOrder, SocketOptions, raise_descriptor_limit};
-use rawline::{Server, Wire, log};
+use rawline::{Limits, Server, Wire, log};
 
 /// Why the process ends, and how.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,15 +68,7 @@ fn run() -> Result<(), Failure> {
             let _ = io::stdout().write_all(text.as_bytes());
             Ok(())
         }
-        Command::Serve(flags) => {
-            let Loaded { config, warnings, .. } = Config::load(flags, env::vars_os())?;
-            log::set_level(config.log_level);
-            log::set_format(config.log_format);
-            for warning in warnings {
-                log::warn("config", format_args!("{warning}"));
-            }
-            serve(config)
-        }
+        Command::Serve(flags) => serve(flags, env::vars_os().collect()),
         #[cfg(feature = "cli")]
         Command::Config(asked) => programs::config::run(asked, env::vars_os()),
         #[cfg(feature = "cli")]
@@ -90,7 +86,16 @@ fn run() -> Result<(), Failure> {
     }
 }
 
-fn serve(config: Config) -> Result<(), Failure> {
+fn serve(flags: Flags, environment: Vec<(OsString, OsString)>) -> Result<(), Failure> {
+    let loaded = Config::load(flags.clone(), environment.clone())?;
+    let config = &loaded.config;
+    log::set_level(config.log_level);
+    log::set_format(config.log_format);
+    // Before anything is opened that could get its number.
+    let mut announcer = Announcer::new(config.ready_fd, &environment)?;
+    for warning in &loaded.warnings {
+        log::warn("config", format_args!("{warning}"));
+    }
     let listeners = config.listeners().into_iter().collect::<Result<Vec<_>, _>>()?;
     for Listener { service, endpoint, address } in &listeners {
         if endpoint.to_string() != address.to_string() {
@@ -107,27 +112,12 @@ fn serve(config: Config) -> Result<(), Failure> {
         }
     }
     let open_files = raise_descriptor_limit().map_err(Failure::system)?.try_into().unwrap_or(usize::MAX);
-    let limits = config.limits_with(open_files);
-    log::info(
-        "main",
-        format_args!("at most {} connections ({open_files} open files)", limits.max_connections),
-    );
-    if limits.max_connections.saturating_add(RESERVED_FDS) > open_files {
-        let room = open_files.saturating_sub(RESERVED_FDS);
-        log::warn(
-            "main",
-            format_args!(
-                "max-connections is {}, but {open_files} open files leave room for {room}: who comes later waits",
-                limits.max_connections
-            ),
-        );
-    }
 
-    let mut server = Server::new(limits).map_err(Failure::system)?;
+    let mut server = Server::new(limits_in(config, open_files)).map_err(Failure::system)?;
     if let Some(backlog) = config.backlog {
         server.set_backlog(backlog.try_into().unwrap_or(i32::MAX));
     }
-    server.catch_signals().map_err(Failure::system)?;
+    server.catch_operator_signals().map_err(Failure::system)?;
     server.set_cork(config.cork);
     if let Some(directory) = &config.files {
         let share = Share {
@@ -143,23 +133,44 @@ fn serve(config: Config) -> Result<(), Failure> {
     }
     let mut listening = String::new();
     for Listener { service, address, .. } in &listeners {
-        server.set_socket_options(socket_options(&config, service));
+        server.set_socket_options(socket_options(config, service));
         let bound = listen(&mut server, wire_of(service), address)
             .map_err(|error| Failure::listening(service, address, &error))?;
         listening.push_str(&format!("listening {service} {bound}\n"));
     }
-    // Whoever reads this may connect; whoever has closed the pipe does not want to know.
-    let _ = io::stdout().write_all(listening.as_bytes());
-
     let chat = Chat::new(Rules {
         reject_duplicate_names: config.duplicate_names == DuplicateNames::Reject,
         require_join: config.require_join,
         log_bodies: config.log_bodies,
         announce_uploads: config.announce_uploads,
     });
+    // Whoever reads this may connect; whoever has closed the pipe does not want to know.
+    let _ = io::stdout().write_all(listening.as_bytes());
+    announcer.ready();
+    server.set_operator(Steward::new(flags, environment, loaded, open_files, announcer));
     server.run(chat).map_err(|error| Failure { exit: BUG, message: error.to_string() })?;
     log::info("main", format_args!("stopped"));
     Ok(())
+}
+
+/// The limits of a process that may open so many files; warns where they promise more.
+fn limits_in(config: &Config, open_files: usize) -> Limits {
+    let limits = config.limits_with(open_files);
+    log::info(
+        "main",
+        format_args!("at most {} connections ({open_files} open files)", limits.max_connections),
+    );
+    if limits.max_connections.saturating_add(RESERVED_FDS) > open_files {
+        let room = open_files.saturating_sub(RESERVED_FDS);
+        log::warn(
+            "main",
+            format_args!(
+                "max-connections is {}, but {open_files} open files leave room for {room}: who comes later waits",
+                limits.max_connections
+            ),
+        );
+    }
+    limits
 }
 
 /// What the clients of a service speak.

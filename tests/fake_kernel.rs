@@ -6,7 +6,7 @@ mod catalogue;
 mod world;
 
 use std::os::fd::RawFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use catalogue::Catalogue;
@@ -16,7 +16,7 @@ use rawline::transport::files::Share;
 use rawline::transport::files::store::Store;
 use rawline::transport::io::Signal;
 use rawline::transport::workers::Helpers;
-use rawline::{Limits, Wire};
+use rawline::{Limits, Operator, Stats, Wire};
 use world::{End, Kernel, LISTENER, World};
 
 /// A server on a world.
@@ -537,4 +537,89 @@ fn what_happens_is_counted() {
     assert_eq!(grown("bytes_out", None), (answer.len() + 2 * heard.len()) as u64);
     assert_eq!((grown("calls", Some("write")), grown("calls", Some("read"))), (3, 2));
     assert_eq!(grown("calls", Some("wait")), after.turn_time.count() - before.turn_time.count());
+}
+
+/// An operator who writes down what he hears, and has these limits ready.
+struct Listening {
+    heard: Arc<Mutex<Vec<String>>>,
+    limits: Option<Limits>,
+}
+
+impl Listening {
+    fn note(&self, what: String) {
+        self.heard.lock().unwrap().push(what);
+    }
+}
+
+impl Operator for Listening {
+    fn reload(&mut self) -> Option<Limits> {
+        self.note("reload".into());
+        self.limits.take()
+    }
+
+    fn report(&mut self, stats: Stats) {
+        self.note(format!("{} connections", stats.get("connections", None).unwrap()));
+    }
+
+    fn pulse(&self) -> Option<Duration> {
+        Some(Duration::from_secs(3))
+    }
+
+    fn alive(&mut self, connections: usize) {
+        self.note(format!("alive with {connections}"));
+    }
+
+    fn stopping(&mut self, connections: usize) {
+        self.note(format!("stopping with {connections}"));
+    }
+}
+
+#[test]
+fn an_operator_is_asked_and_told_at_the_right_moments() {
+    let mut bench = Bench::new(Kernel::KIND, Limits::default());
+    let heard = Arc::default();
+    let limits = Some(Limits { max_batch: 1, shutdown_grace: Duration::from_secs(9), ..Limits::default() });
+    bench.event_loop.set_operator(Box::new(Listening { heard: Arc::clone(&heard), limits }));
+    let take = || std::mem::take(&mut *heard.lock().unwrap()).join(", ");
+    let client = bench.connect();
+    assert!(bench.ask(client, "[1,2]").starts_with("[{"));
+    assert_eq!(take(), "");
+
+    bench.world.pass(Duration::from_millis(2999));
+    bench.settle();
+    assert_eq!(take(), "");
+    bench.world.pass(Duration::from_millis(1));
+    bench.settle();
+    assert_eq!(take(), "alive with 1");
+    // A long sleep is told once.
+    bench.world.pass(Duration::from_secs(60));
+    bench.settle();
+    assert_eq!(take(), "alive with 1");
+
+    bench.world.signal(Signal::User1);
+    bench.settle();
+    assert_eq!(take(), "1 connections");
+    bench.world.signal(Signal::HangUp);
+    bench.settle();
+    assert_eq!(take(), "reload");
+    assert!(bench.ask(client, "[1,2]").contains("at most max_batch elements (1)"));
+    // The second time he has none.
+    bench.world.signal(Signal::HangUp);
+    bench.settle();
+    assert_eq!(take(), "reload");
+    assert!(bench.ask(client, "[1,2]").contains("at most max_batch elements (1)"));
+
+    // Whoever does not read keeps a stopping server for the grace of the new limits.
+    bench.world.set_window(client, Some(0));
+    bench.world.send(client, r#"{"method":"ping"}"#);
+    bench.settle();
+    bench.world.signal(Signal::Terminate);
+    assert!(bench.settle());
+    assert_eq!(take(), "stopping with 1");
+    bench.world.signal(Signal::HangUp);
+    bench.world.pass(Duration::from_secs(8));
+    assert!(bench.settle());
+    assert_eq!(take(), "alive with 1", "nothing is read again now, and the watchdog is still told");
+    bench.world.pass(Duration::from_secs(1));
+    assert!(!bench.settle());
 }

@@ -26,11 +26,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "exit",
             "limits",
             "log",
+            "operator",
             "service",
             "transport::files",
             "transport::server",
         ],
     ),
+    ("operator", &["root", "config", "exit", "log", "transport::server"]),
     ("cli", &["root", "config", "exit"]),
     ("programs", &["root", "cli", "client", "config", "exit", "log"]),
     (

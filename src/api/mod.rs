@@ -8,6 +8,7 @@
 mod call;
 mod effects;
 mod fault;
+mod operator;
 mod peer;
 mod route;
 mod stats;
@@ -16,6 +17,7 @@ pub(crate) use call::unquote;
 pub use call::{Call, Complete, Completer, Directory, Ticket};
 pub use effects::{Effect, Effects, Out, Push, Reply};
 pub use fault::Fault;
+pub use operator::Operator;
 pub use peer::{Closed, ConnId, Peer, Wire};
 pub use route::{Guard, Handler, Kind, MAX_PARAMS, Param, Route, RouteError};
 pub use stats::{Histogram, Sample, Stats};

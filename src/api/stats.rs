@@ -1,6 +1,8 @@
 //! What a server has counted so far, as names and numbers: whoever shows it, as JSON, as a table or for Prometheus,
 //! needs no second list.
 
+use std::fmt;
+
 /// All counters and gauges at one moment: the end of the turn before the one that asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
@@ -43,6 +45,27 @@ impl Stats {
     }
 }
 
+/// One line: `connections=3 closed{reason=peer}=7 ...`, without the counters that are still zero, and at its end how long
+/// turns took.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Sample { name, label, value, .. } in self.samples.iter().filter(|s| s.is_gauge || s.value > 0) {
+            match label {
+                Some((key, of)) => write!(f, "{name}{{{key}={of}}}={value} ")?,
+                None => write!(f, "{name}={value} ")?,
+            }
+        }
+        let turns = &self.turn_time;
+        write!(f, "turns={} turn_us={}", turns.count(), turns.total_us)?;
+        for (name, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+            if let Some(bound) = turns.quantile_us(share) {
+                write!(f, " turn_us_{name}<{bound}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Histogram {
     /// Counts one more.
     pub fn add(&mut self, us: u64) {
@@ -54,6 +77,19 @@ impl Histogram {
     /// How many were counted.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
+    }
+
+    /// What so large a share of all took less than, in microseconds; `None` if nothing was counted, or some of that share
+    /// took longer than the last bound.
+    pub fn quantile_us(&self, share: f64) -> Option<u64> {
+        let rank = (self.count() as f64 * share).ceil() as u64;
+        let mut below = 0;
+        let reaches = |&(_, count): &(usize, &u64)| {
+            below += count;
+            below >= rank
+        };
+        let (bucket, _) = self.buckets.iter().enumerate().find(reaches).filter(|_| rank > 0)?;
+        self.bound_us(bucket)
     }
 
     /// What everything in a bucket took less than, in microseconds; `None` for the last, which has no end.
@@ -78,6 +114,10 @@ mod tests {
         assert_eq!(histogram.buckets[..4], [1, 1, 2, 1]);
         assert_eq!(histogram.buckets[22..], [1, 2]);
         assert_eq!(histogram.count(), 10);
+        assert_eq!(
+            [0.0, 0.1, 0.5, 0.6, 0.9, 1.0].map(|share| histogram.quantile_us(share)),
+            [None, Some(1), Some(8), Some(1024), None, None]
+        );
         assert_eq!(histogram.total_us, 10 + 1023 + 1024 + (1 << 23) - 1 + u64::from(u32::MAX));
     }
 }

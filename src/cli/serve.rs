@@ -42,7 +42,10 @@ for each option, named like the flag with underscores; words, sizes and times st
     rpc = \"127.0.0.1:65432\"
     max_message_bytes = \"64KiB\"
     max_depth = 64
-    require_join = true";
+    require_join = true
+
+SIGTERM and SIGINT stop the server in good order, the second one at once. SIGHUP reads the configuration again and \
+takes the limits and the log level; if anything is wrong, nothing changes. SIGUSR1 writes statistics to the log.";
 
 fn argument(opt: &'static Opt) -> Arg {
     let argument = Arg::new(opt.name)

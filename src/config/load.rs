@@ -37,8 +37,9 @@ impl Config {
             mistakes: Vec::new(),
         };
         let variables = loading.own_variables(environment);
-        if let Some(path) = flags.file.or_else(|| loading.file.take()) {
-            loading.file(&path);
+        let file = flags.file.or_else(|| loading.file.take());
+        if let Some(path) = &file {
+            loading.file(path);
         }
         for (index, text) in variables {
             loading.set(index, &text, Origin::Environment);
@@ -50,7 +51,7 @@ impl Config {
         loading.check_relations();
         let Loading { config, origins, warnings, mistakes, .. } = loading;
         if mistakes.is_empty() {
-            Ok(Loaded { config, origins, warnings })
+            Ok(Loaded { config, file, origins, warnings })
         } else {
             Err(ConfigError { mistakes })
         }
@@ -292,7 +293,10 @@ mod tests {
     #[test]
     fn nothing_said_is_the_default() {
         let origins = vec![Origin::Default; OPTIONS.len()];
-        assert_eq!(load(&[], &[], None), Ok(Loaded { config: Config::default(), origins, warnings: vec![] }));
+        assert_eq!(
+            load(&[], &[], None),
+            Ok(Loaded { config: Config::default(), file: None, origins, warnings: vec![] })
+        );
     }
 
     #[test]

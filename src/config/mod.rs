@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod file;
 mod load;
 pub mod options;
+pub mod reload;
 pub mod report;
 pub mod template;
 mod value;
@@ -82,6 +83,8 @@ pub struct Config {
     pub log_format: Format,
     /// Whether what people say is logged, at level info.
     pub log_bodies: bool,
+    /// The descriptor that is told when all services listen.
+    pub ready_fd: Option<u32>,
 }
 
 /// What happens to a name in use.
@@ -132,6 +135,7 @@ impl Default for Config {
             log_level: Level::Info,
             log_format: Format::Text,
             log_bodies: false,
+            ready_fd: None,
         }
     }
 }
@@ -150,6 +154,8 @@ pub struct Flags {
 pub struct Loaded {
     /// The effective values.
     pub config: Config,
+    /// The file that was read, if one was named.
+    pub file: Option<PathBuf>,
     /// Where each of them came from, in the order of the table.
     pub origins: Vec<Origin>,
     /// One line each.

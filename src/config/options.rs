@@ -83,6 +83,8 @@ pub enum Field {
     Format(fn(&mut Config) -> &mut Format),
     /// A word of [`ORDERS`].
     Order(fn(&mut Config) -> &mut ByteOrder),
+    /// The number of an open descriptor, or `off`.
+    Descriptor(fn(&mut Config) -> &mut Option<u32>, RangeInclusive<u32>),
     /// A name that only the kernel knows, or `auto`.
     Name(fn(&mut Config) -> &mut Option<String>),
     /// A word of [`DUPLICATES`].
@@ -392,6 +394,13 @@ pub static OPTIONS: &[Opt] = &[
         help: "Logs what people say, at level info. Their words are private: leave it off in production.",
         field: Field::Switch(|c| &mut c.log_bodies),
     },
+    Opt {
+        name: "ready-fd",
+        group: Group::Log,
+        help: "Writes READY and a newline to this open descriptor when all services listen, and closes it: for a supervisor \
+               that starts others behind this one. 0, 1 and 2 are not taken.",
+        field: Field::Descriptor(|c| &mut c.ready_fd, 3..=1_048_575),
+    },
 ];
 
 /// What must hold between two limits, checked when all values are known.
@@ -462,6 +471,11 @@ impl Opt {
             Field::Level(at) => *at(config) = word(text, LEVELS)?,
             Field::Format(at) => *at(config) = word(text, FORMATS)?,
             Field::Order(at) => *at(config) = word(text, ORDERS)?,
+            Field::Descriptor(at, _) if text == "off" => *at(config) = None,
+            Field::Descriptor(at, range) => {
+                let number = count(text).map_err(|problem| problem + ", or off")?;
+                *at(config) = Some(within(number, range)?);
+            }
             Field::Name(at) => *at(config) = if text == "auto" { None } else { Some(kernel_name(text)?) },
             Field::Duplicates(at) => *at(config) = word(text, DUPLICATES)?,
         }
@@ -479,6 +493,7 @@ impl Opt {
             Field::Switch(at) => at(config).to_string(),
             Field::Count(at, _) => at(config).to_string(),
             Field::Auto(at, _) => at(config).map_or("auto".into(), |number| number.to_string()),
+            Field::Descriptor(at, _) => at(config).map_or("off".into(), |number| number.to_string()),
             Field::Size(at, _) => show_size(*at(config)),
             Field::Time(at, _) => show_time(*at(config)),
             Field::Level(at) => show_word(*at(config), LEVELS),
@@ -493,7 +508,7 @@ impl Opt {
     pub fn range(&self) -> Option<String> {
         match &self.field {
             Field::Count(_, range) => Some(show_range(range, usize::to_string)),
-            Field::Auto(_, range) => Some(show_range(range, u32::to_string)),
+            Field::Auto(_, range) | Field::Descriptor(_, range) => Some(show_range(range, u32::to_string)),
             Field::Size(_, range) => Some(show_range(range, |&bytes| show_size(bytes))),
             Field::Time(_, range) => Some(show_range(range, |&time| show_time(time))),
             _ => None,
@@ -508,6 +523,7 @@ impl Opt {
             Field::Switch(_) => "true or false",
             Field::Count(..) => "a number",
             Field::Auto(..) => "a number, or auto",
+            Field::Descriptor(..) => "a number, or off",
             Field::Size(..) => "bytes, or a whole number of KiB, MiB or GiB",
             Field::Time(..) => "a whole number of ms, s or m, or 0",
             Field::Level(_) => "error, warn, info or debug",
@@ -518,6 +534,11 @@ impl Opt {
         }
     }
 
+    /// Whether a running server takes a new value on SIGHUP; for the others it has to be started again.
+    pub fn reloads(&self) -> bool {
+        self.group == Group::Limits || matches!(self.field, Field::Level(_))
+    }
+
     /// What stands for the value in `--help`.
     pub fn placeholder(&self) -> &'static str {
         match &self.field {
@@ -526,6 +547,7 @@ impl Opt {
             Field::Switch(_) => "true|false",
             Field::Count(..) => "NUMBER",
             Field::Auto(..) => "NUMBER|auto",
+            Field::Descriptor(..) => "NUMBER|off",
             Field::Size(..) => "SIZE",
             Field::Time(..) => "TIME",
             Field::Level(_) => "LEVEL",
@@ -593,7 +615,7 @@ mod tests {
             Field::Directory(_) => "x".into(),
             Field::Switch(_) => (opt.show(&Config::default()) == "false").to_string(),
             Field::Count(_, range) => range.start().to_string(),
-            Field::Auto(_, range) => range.start().to_string(),
+            Field::Auto(_, range) | Field::Descriptor(_, range) => range.start().to_string(),
             Field::Size(_, range) => (range.start() + 1).to_string(),
             Field::Time(_, range) => show_time(*range.start() + Duration::from_secs(1)),
             Field::Level(_) => "error".into(),

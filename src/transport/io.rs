@@ -120,15 +120,18 @@ pub struct Meta {
     pub inode: u64,
 }
 
-/// A signal to the process. The first two ask it to stop; the others come only to a program on a terminal.
+/// A signal to the process. The first two ask it to stop; the others come only to those who ask for them: to a daemon the
+/// next two, to a program on a terminal all but the second of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGINT: Ctrl-C.
     Interrupt,
     /// SIGTERM.
     Terminate,
-    /// SIGHUP: the terminal is gone, so this asks to stop too.
+    /// SIGHUP: read the configuration again. At a terminal: it is gone, so this asks to stop too.
     HangUp,
+    /// SIGUSR1: say how it goes.
+    User1,
     /// SIGWINCH: the terminal has another size.
     Resize,
     /// SIGTSTP: somebody asks to be suspended.

@@ -9,7 +9,7 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::api::{RouteError, Service, Wire};
+use crate::api::{Operator, RouteError, Service, Wire};
 use crate::limits::{FILE_HELPERS, Limits};
 use crate::transport::event_loop::EventLoop;
 use crate::transport::files::Share;
@@ -20,6 +20,7 @@ use crate::transport::sys::{self, OsIo};
 use crate::transport::workers::Helpers;
 
 pub use crate::transport::codec::files::ByteOrder;
+pub use crate::transport::sys::notify::{NotifySocket, inherited, monotonic_us};
 pub use crate::transport::sys::socket::SocketOptions;
 
 /// A server that is being put together.
@@ -41,6 +42,7 @@ pub struct Server {
     backlog: i32,
     options: SocketOptions,
     store: Option<Arc<Store>>,
+    operator: Option<Box<dyn Operator>>,
 }
 
 impl Server {
@@ -59,6 +61,7 @@ impl Server {
             backlog: sys::kernel_limits::max_backlog(),
             options: SocketOptions::default(),
             store: None,
+            operator: None,
         })
     }
 
@@ -124,6 +127,20 @@ impl Server {
         self.io.catch_signals()
     }
 
+    /// The same, and keeps SIGHUP and SIGUSR1 for the operator.
+    ///
+    /// # Errors
+    /// Of sigaction(2).
+    pub fn catch_operator_signals(&mut self) -> io::Result<()> {
+        self.io.catch_operator_signals()
+    }
+
+    /// Lets `operator` stand beside the loop. Signals come to him after
+    /// [`catch_operator_signals`](Self::catch_operator_signals) only.
+    pub fn set_operator(&mut self, operator: impl Operator + 'static) {
+        self.operator = Some(Box::new(operator));
+    }
+
     /// Asks the server for things from any thread, now or while it runs.
     pub fn handle(&self) -> Handle {
         Handle::new(Arc::clone(&self.mailbox))
@@ -137,6 +154,9 @@ impl Server {
         let mut event_loop = EventLoop::with_mailbox(self.io, service, self.limits, self.mailbox)?;
         if let Some(store) = self.store {
             event_loop.share(store, Helpers::Threads(FILE_HELPERS));
+        }
+        if let Some(operator) = self.operator {
+            event_loop.set_operator(operator);
         }
         for (wire, listener) in self.listeners {
             event_loop.listen(wire, listener.into_raw_fd()).map_err(StartError::Listener)?;

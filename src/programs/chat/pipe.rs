@@ -209,7 +209,7 @@ impl Face for Pipe {
             Signal::HangUp | Signal::Interrupt | Signal::Terminate => {
                 Break(Err(Failure { exit: 128 + signal.number(), message: "stopped by a signal".into() }))
             }
-            Signal::Resize | Signal::Continue => Continue(()),
+            Signal::Resize | Signal::Continue | Signal::User1 => Continue(()),
             Signal::Suspend => match terminal::suspend() {
                 Ok(()) => Continue(()),
                 Err(error) => Break(Err(Failure::system(error.into()))),

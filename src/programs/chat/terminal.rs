@@ -234,7 +234,7 @@ impl Face for Terminal {
         let result = match signal {
             Signal::Interrupt | Signal::Terminate | Signal::HangUp => return Break(Ok(())),
             // It has woken us; the end of the turn looks.
-            Signal::Resize => Ok(()),
+            Signal::Resize | Signal::User1 => Ok(()),
             Signal::Suspend => self.suspend(),
             Signal::Continue => self.come_back(),
         };

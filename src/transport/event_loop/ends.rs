@@ -41,6 +41,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                     // One is counted at the end of this turn.
                     self.stopping = Some(Stopping { deadline, sweeps: 1 + waits });
                     self.close_listeners();
+                    self.tell_stopping();
                 }
                 Asked::Stop => {}
                 Asked::Close(id) => self.end(id, Closed::Service, Phase::Flushing),

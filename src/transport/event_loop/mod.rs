@@ -12,6 +12,7 @@
 mod accept;
 mod ends;
 mod files;
+mod operator;
 mod serve;
 
 use std::collections::VecDeque;
@@ -21,7 +22,6 @@ use std::time::Duration;
 
 use crate::api::{Closed, ConnId, Directory, RouteError, Service, Stats, Wire};
 use crate::limits::{EVENTS_PER_WAIT, Limits, READ_CHUNK};
-use crate::log;
 use crate::transport::codec::jsonrpc::framer::Input;
 use crate::transport::connection::Phase;
 use crate::transport::dispatch::Dispatcher;
@@ -36,6 +36,7 @@ use crate::transport::workers::Helpers;
 
 use accept::Listener;
 use ends::Stopping;
+use operator::Attended;
 
 /// Tokens from here on name listeners; below are slab indices, with the generation in the upper half.
 const LISTENERS: u32 = u32::MAX - 64;
@@ -58,6 +59,7 @@ pub struct EventLoop<I: Io, S: Service> {
     /// Ended in this turn: closed in `reap`.
     over: Vec<ConnId>,
     stopping: Option<Stopping>,
+    operator: Option<Attended>,
     /// Rings and scanners that no connection needs now.
     #[expect(clippy::vec_box, reason = "a connection keeps the box: idle, it has eight bytes for its input")]
     inputs: Vec<Box<Input>>,
@@ -102,6 +104,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             senders: VecDeque::new(),
             over: Vec::new(),
             stopping: None,
+            operator: None,
             inputs: Vec::new(),
             scratch: vec![0; READ_CHUNK],
             events: Vec::with_capacity(EVENTS_PER_WAIT),
@@ -187,7 +190,8 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         let until = |deadline: Millis| Duration::from_millis(deadline.0.saturating_sub(self.now.0));
         let stopping = self.stopping.as_ref().map(|stopping| until(stopping.wake_at(self.now)));
         let rests = self.listeners.iter().filter_map(Listener::rests_until).map(until).min();
-        [stopping, rests, self.wheel.timeout(self.now)].into_iter().flatten().min()
+        let life = self.operator.as_ref().and_then(Attended::wake_at).map(until);
+        [stopping, rests, life, self.wheel.timeout(self.now)].into_iter().flatten().min()
     }
 
     /// Sorts readiness into what it is for. Nothing is closed here, so every token of the batch is still whose
@@ -240,10 +244,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     }
 
     fn read_mail(&mut self) {
-        if let Some(signal) = self.io.signal() {
-            log::info("transport", format_args!("{signal:?}: stopping"));
-            self.hub.asked.push(Asked::Stop);
-        }
+        self.obey_signals();
         if self.mailbox.has_letters() {
             for letter in self.mailbox.take() {
                 match letter {
@@ -289,6 +290,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         }
         self.fired = fired;
         self.wake_listeners();
+        self.show_life();
     }
 
     fn flush(&mut self) {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -119,7 +120,7 @@ pub struct Store {
     /// What the operator allows.
     pub share: Share,
     /// Bytes that stay free.
-    pub reserve: u64,
+    reserve: AtomicU64,
     pub(super) space: Mutex<Space>,
     digests: Mutex<BTreeMap<Meta, Digest>>,
 }
@@ -139,7 +140,7 @@ impl Store {
         let store = Arc::new(Self {
             dir,
             share,
-            reserve: limits.disk_reserve as u64,
+            reserve: AtomicU64::new(limits.disk_reserve as u64),
             space: Mutex::default(),
             digests: Mutex::default(),
         });
@@ -147,6 +148,15 @@ impl Store {
             store.sweep();
         }
         store
+    }
+
+    /// Bytes that uploads leave free from now on.
+    pub fn set_reserve(&self, bytes: usize) {
+        self.reserve.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn reserve(&self) -> u64 {
+        self.reserve.load(Ordering::Relaxed)
     }
 
     /// Does a job. `None`: nobody waits for what comes of it.

@@ -262,7 +262,7 @@ impl Store {
             self.sweep();
         }
         loop {
-            let needed = bytes.saturating_add(space.promised).saturating_add(self.reserve);
+            let needed = bytes.saturating_add(space.promised).saturating_add(self.reserve());
             if needed <= self.dir.free_bytes()? {
                 space.promised += bytes;
                 return Ok(());

@@ -27,6 +27,7 @@ pub mod file;
 pub mod kernel_limits;
 #[cfg(poller = "kqueue")]
 mod kqueue;
+pub mod notify;
 mod os;
 pub mod sendfile;
 pub mod signal;

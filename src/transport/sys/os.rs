@@ -60,8 +60,18 @@ impl OsIo {
         Ok(())
     }
 
+    /// The same for a daemon, which also hears of SIGHUP and SIGUSR1.
+    ///
+    /// # Errors
+    /// What sigaction(2) says.
+    pub fn catch_operator_signals(&mut self) -> io::Result<()> {
+        signal::catch_operator(self.poller.bell())?;
+        self.catches_signals = true;
+        Ok(())
+    }
+
     /// The same for a program on a terminal, which also hears of the terminal's size and end and of job control:
-    /// every [`Signal`] there is.
+    /// every [`Signal`] but SIGUSR1.
     ///
     /// # Errors
     /// What sigaction(2) says.

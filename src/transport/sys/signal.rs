@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM, which ask a process to stop, SIGPIPE, which must never end it, and the signals of a
-//! terminal: its size, its end, job control.
+//! SIGINT and SIGTERM, which ask a process to stop, SIGPIPE, which must never end it, those with which an operator
+//! asks a daemon for something, and the signals of a terminal: its size, its end, job control.
 //!
 //! The same handler on every system: it writes the signal down and rings a poller's bell, so the loop
 //! hears of it as of anything else, in its next turn. The second that asks to stop ends the process at once, in
@@ -26,7 +26,9 @@ use crate::transport::io::Signal;
 static BELL: AtomicI32 = AtomicI32::new(-1);
 /// The signals that nobody has taken yet: for each the bit of its number, which is below 32 for all of ours.
 static PENDING: AtomicU32 = AtomicU32::new(0);
-/// Whether one has come: the next is the last.
+/// Those that ask to stop, in the same form.
+static STOPS: AtomicU32 = AtomicU32::new(0);
+/// Whether one of those has come: the next is the last.
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// From now on SIGINT and SIGTERM are kept for [`take`] and ring `bell`, and SIGPIPE is ignored. They
@@ -35,26 +37,31 @@ static STOPPING: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// None that a kernel is known to give.
 pub fn catch(bell: Arc<OwnedFd>) -> Result<()> {
-    install(bell, &[Number::SIGINT, Number::SIGTERM])
+    install(bell, &STOP, &[])
 }
 
-/// The same, and for a program on a terminal also SIGHUP, which asks to stop, SIGWINCH, SIGTSTP and SIGCONT.
+/// The same, and for a daemon also SIGHUP and SIGUSR1, as often as they come.
+///
+/// # Errors
+/// None that a kernel is known to give.
+pub fn catch_operator(bell: Arc<OwnedFd>) -> Result<()> {
+    install(bell, &STOP, &[Number::SIGHUP, Number::SIGUSR1])
+}
+
+/// The same as [`catch`], and for a program on a terminal also SIGHUP, which asks to stop, SIGWINCH, SIGTSTP and SIGCONT.
 ///
 /// # Errors
 /// None that a kernel is known to give.
 pub fn catch_terminal(bell: Arc<OwnedFd>) -> Result<()> {
     install(
         bell,
-        &[
-            Number::SIGINT,
-            Number::SIGTERM,
-            Number::SIGHUP,
-            Number::SIGWINCH,
-            Number::SIGTSTP,
-            Number::SIGCONT,
-        ],
+        &[Number::SIGINT, Number::SIGTERM, Number::SIGHUP],
+        &[Number::SIGWINCH, Number::SIGTSTP, Number::SIGCONT],
     )
 }
+
+/// What asks every process to stop.
+const STOP: [Number; 2] = [Number::SIGINT, Number::SIGTERM];
 
 /// Stops this process and the others of its job, as Ctrl-Z does where nobody catches it, and comes back when they are
 /// continued; or at once, where no shell is there to continue them.
@@ -72,19 +79,20 @@ pub fn suspend() -> Result<()> {
     }
 }
 
-fn install(bell: Arc<OwnedFd>, numbers: &[Number]) -> Result<()> {
+fn install(bell: Arc<OwnedFd>, stops: &[Number], others: &[Number]) -> Result<()> {
     BELL.store(bell.as_raw_fd(), Ordering::SeqCst);
+    STOPS.store(stops.iter().fold(0, |bits, &number| bits | bit(number as c_int)), Ordering::SeqCst);
     // A handler may run at any time from now on, so this descriptor is never closed.
     mem::forget(bell);
     // All are masked in the handler, so the second waits until the first is written down.
-    let all: SigSet = numbers.iter().copied().collect();
+    let all: SigSet = stops.iter().chain(others).copied().collect();
     // Helper threads in a slow system call do not see EINTR (SA_RESTART); waits of a poller always do.
     let caught = SigAction::new(SigHandler::Handler(on_signal), SaFlags::SA_RESTART, all);
     let ignored = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does only what is async-signal-safe.
     unsafe {
         nix_signal::sigaction(Number::SIGPIPE, &ignored)?;
-        for &number in numbers {
+        for &number in stops.iter().chain(others) {
             nix_signal::sigaction(number, &caught)?;
         }
     }
@@ -92,10 +100,11 @@ fn install(bell: Arc<OwnedFd>, numbers: &[Number]) -> Result<()> {
 }
 
 /// What [`take`] knows, those that ask to stop first.
-const KNOWN: [(Number, Signal); 6] = [
+const KNOWN: [(Number, Signal); 7] = [
     (Number::SIGINT, Signal::Interrupt),
     (Number::SIGTERM, Signal::Terminate),
     (Number::SIGHUP, Signal::HangUp),
+    (Number::SIGUSR1, Signal::User1),
     (Number::SIGWINCH, Signal::Resize),
     (Number::SIGTSTP, Signal::Suspend),
     (Number::SIGCONT, Signal::Continue),
@@ -123,7 +132,7 @@ fn bit(number: c_int) -> u32 {
 }
 
 extern "C" fn on_signal(number: c_int) {
-    let asks_to_stop = matches!(number, libc::SIGINT | libc::SIGTERM | libc::SIGHUP);
+    let asks_to_stop = STOPS.load(Ordering::SeqCst) & bit(number) != 0;
     if asks_to_stop && STOPPING.swap(true, Ordering::SeqCst) {
         terminal::restore();
         // SAFETY: ends the process without unwinding, flushing or atexit handlers.
@@ -198,10 +207,10 @@ mod tests {
             std::io::stdout().flush().unwrap();
         };
         let mut poller = Poller::new().unwrap();
-        if role == "sits at a terminal" {
-            catch_terminal(poller.bell()).unwrap();
-        } else {
-            catch(poller.bell()).unwrap();
+        match role.as_str() {
+            "sits at a terminal" => catch_terminal(poller.bell()).unwrap(),
+            "has an operator" => catch_operator(poller.bell()).unwrap(),
+            _ => catch(poller.bell()).unwrap(),
         }
         assert_eq!(take(), None);
         say("ready");
@@ -221,6 +230,16 @@ mod tests {
                     poller.wait(&mut Vec::new(), None).unwrap();
                 }
                 say("HangUp");
+                std::process::exit(0)
+            }
+            // None of these is the second that asks to stop.
+            "has an operator" => {
+                for asked in [Signal::User1, Signal::HangUp, Signal::User1, Signal::Terminate] {
+                    say("next");
+                    while take() != Some(asked) {
+                        poller.wait(&mut Vec::new(), None).unwrap();
+                    }
+                }
                 std::process::exit(0)
             }
             "is stuck" => loop {
@@ -264,6 +283,18 @@ mod tests {
             process.hear("HangUp");
             assert_eq!(process.end().code(), Some(0));
         }
+    }
+
+    #[test]
+    fn an_operator_may_ask_again_and_again() {
+        let mut process = Process::start("has an operator");
+        process.send(Number::SIGHUP);
+        process.hear("HangUp");
+        for number in [Number::SIGUSR1, Number::SIGHUP, Number::SIGUSR1, Number::SIGTERM] {
+            process.hear("next");
+            process.send(number);
+        }
+        assert_eq!(process.end().code(), Some(0));
     }
 
     #[test]
