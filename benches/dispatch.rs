@@ -37,7 +37,7 @@ const JOIN: &str = r#"{"method":"join_chat","params":{"username":"Alice"}}"#;
 fn text(c: &mut Criterion) {
     let mut group = c.benchmark_group("dispatch_text");
     group.throughput(Throughput::Elements(1));
-    let mut hub = Hub::new(Limits::default());
+    let mut hub = Hub::new(Limits::default(), Millis(0));
     let mut dispatcher = Dispatcher::new(Chat::default(), Mailbox::new(Waker::new(|| {}))).expect("a table");
     let peer = Peer::unix(1);
     let id = hub.conns.insert(Connection::new(1, peer, Wire::JsonRpc, Millis(0)));

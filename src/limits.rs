@@ -29,10 +29,27 @@ pub struct Limits {
     pub out_low: usize,
     /// Above this many bytes of unsent broadcasts a connection is cut as a slow consumer.
     pub out_hard: usize,
+    /// Above this many bytes of unsent broadcasts ...
+    pub out_soft: usize,
+    /// ... for so long, it is cut too.
+    pub out_soft_seconds: Duration,
+    /// Memory of everything that clients have not taken, a shared buffer counted once and whole. Above it who holds most is
+    /// cut.
+    pub total_out_bytes: usize,
     /// Bytes of broadcasts to a room in one turn, after which all dispatch waits for the next turn.
     pub max_fanout_per_turn: usize,
     /// How much of the input of a refused connection is read and thrown away, so that it can read why.
     pub drain_max: usize,
+    /// Requests or lines of one connection in a second; one more is refused. 0: as many as it likes.
+    pub rate_messages: usize,
+    /// How many of them may come at once.
+    pub rate_burst: usize,
+    /// How long a message may take from its first byte to its last.
+    pub message_timeout: Duration,
+    /// How long a connection may say nothing; zero: for ever.
+    pub idle_timeout: Duration,
+    /// How long a connection may take nothing while broadcasts wait for it, or while it is ended.
+    pub write_timeout: Duration,
     /// How long a line user may take to give a name.
     pub name_timeout: Duration,
     /// The largest file that can be stored. A larger one is refused before its first byte.
@@ -60,8 +77,16 @@ impl Default for Limits {
             out_high: 256 * 1024,
             out_low: 64 * 1024,
             out_hard: 1024 * 1024,
+            out_soft: 256 * 1024,
+            out_soft_seconds: Duration::from_secs(10),
+            total_out_bytes: 256 * 1024 * 1024,
             max_fanout_per_turn: 256 * 1024,
             drain_max: 1024 * 1024,
+            rate_messages: 0,
+            rate_burst: 50,
+            message_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::ZERO,
+            write_timeout: Duration::from_secs(10),
             name_timeout: Duration::from_secs(60),
             max_upload_bytes: 1024 * 1024 * 1024,
             disk_reserve: 64 * 1024 * 1024,

@@ -95,7 +95,8 @@ pub fn escaped(message: impl fmt::Display) -> impl fmt::Display {
     Escaped(message)
 }
 
-fn event(level: Level, component: &str, message: fmt::Arguments<'_>) {
+/// Something of this importance.
+pub fn event(level: Level, component: &str, message: fmt::Arguments<'_>) {
     if enabled(level) {
         write(level, component, message);
     }

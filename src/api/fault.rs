@@ -62,6 +62,16 @@ impl Fault {
         Self::protocol(-32000, "Too many connections", None)
     }
 
+    /// -32001: above `rate_messages`.
+    pub fn too_fast(rate_messages: usize) -> Self {
+        Self::protocol(-32001, "Too fast", Some(format!("at most rate_messages ({rate_messages}) a second")))
+    }
+
+    /// -32002: something did not come in time.
+    pub fn timeout(detail: String) -> Self {
+        Self::protocol(-32002, "Timeout", Some(detail))
+    }
+
     /// -32004: the server is stopping.
     pub const fn shutting_down() -> Self {
         Self::protocol(-32004, "Shutting down", None)

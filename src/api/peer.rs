@@ -160,12 +160,22 @@ pub enum Closed {
     TooDeep,
     /// Bytes that no later ones can make sense of: an unknown file command.
     BadFrame,
+    /// A message, a line or a file command took longer than `message_timeout` from its first byte to its last.
+    MessageTimeout,
     /// A line user gave no name within `name_timeout`.
     NameTimeout,
+    /// It said nothing within `idle_timeout`.
+    IdleTimeout,
+    /// It took nothing of what it was sent within `write_timeout`.
+    WriteTimeout,
     /// It asked for a heartbeat, and nothing came back in two periods.
     Heartbeat,
     /// It did not read its broadcasts: more than `out_hard` bytes of them were queued.
     SlowConsumer,
+    /// The same, but more than `out_soft` bytes for longer than `out_soft_seconds`.
+    OutSoft,
+    /// All that clients had not read came to more than `total_out_bytes`, and nobody had more of it.
+    TotalOut,
     /// A file connection moved no byte within `file_idle_timeout`.
     Stalled,
     /// A file could not be sent or stored as promised, or version 1 of the wire has no words for a refusal.
@@ -178,7 +188,7 @@ pub enum Closed {
 
 impl Closed {
     /// All of them, in order: `ALL[why as usize] == why`.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::Peer,
         Self::Reset,
         Self::Service,
@@ -186,9 +196,14 @@ impl Closed {
         Self::TooLarge,
         Self::TooDeep,
         Self::BadFrame,
+        Self::MessageTimeout,
         Self::NameTimeout,
+        Self::IdleTimeout,
+        Self::WriteTimeout,
         Self::Heartbeat,
         Self::SlowConsumer,
+        Self::OutSoft,
+        Self::TotalOut,
         Self::Stalled,
         Self::Broken,
         Self::NoMemory,
@@ -205,9 +220,14 @@ impl Closed {
             Self::TooLarge => "max_message_bytes",
             Self::TooDeep => "max_depth",
             Self::BadFrame => "bad_frame",
+            Self::MessageTimeout => "message_timeout",
             Self::NameTimeout => "name_timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::WriteTimeout => "write_timeout",
             Self::Heartbeat => "heartbeat",
             Self::SlowConsumer => "out_hard",
+            Self::OutSoft => "out_soft",
+            Self::TotalOut => "total_out_bytes",
             Self::Stalled => "file_idle_timeout",
             Self::Broken => "broken",
             Self::NoMemory => "no_memory",
@@ -226,9 +246,14 @@ impl fmt::Display for Closed {
             Closed::TooLarge => "a message longer than max_message_bytes",
             Closed::TooDeep => "a message nested deeper than max_depth",
             Closed::BadFrame => "bytes that make no sense",
+            Closed::MessageTimeout => "a message not complete within message_timeout",
             Closed::NameTimeout => "no name within name_timeout",
+            Closed::IdleTimeout => "nothing said within idle_timeout",
+            Closed::WriteTimeout => "nothing read within write_timeout",
             Closed::Heartbeat => "nothing came back in two heartbeats",
             Closed::SlowConsumer => "slow consumer: more than out_hard unread",
+            Closed::OutSoft => "slow consumer: more than out_soft unread for out_soft_seconds",
+            Closed::TotalOut => "the largest of those who left more than total_out_bytes unread",
             Closed::Stalled => "nothing moved within file_idle_timeout",
             Closed::Broken => "it could not be answered",
             Closed::NoMemory => "out of kernel memory",

@@ -319,6 +319,28 @@ pub static OPTIONS: &[Opt] = &[
         field: Field::Size(|c| &mut c.limits.out_hard, 4 * KIB..=GIB),
     },
     Opt {
+        name: "out-soft",
+        group: Group::Limits,
+        help: "Above this much unsent chat for out-soft-seconds a connection is cut too: it reads, but never catches up.",
+        field: Field::Size(|c| &mut c.limits.out_soft, 4 * KIB..=GIB),
+    },
+    Opt {
+        name: "out-soft-seconds",
+        group: Group::Limits,
+        help: "How long a connection may stay above out-soft.",
+        field: Field::Time(
+            |c| &mut c.limits.out_soft_seconds,
+            Duration::from_millis(100)..=Duration::from_secs(3600),
+        ),
+    },
+    Opt {
+        name: "total-out-bytes",
+        group: Group::Limits,
+        help: "Memory of everything that all clients have not read yet; a buffer that several wait for counts once. \
+               Above it whoever has most of it is cut.",
+        field: Field::Size(|c| &mut c.limits.total_out_bytes, 64 * KIB..=TIB),
+    },
+    Opt {
         name: "max-fanout-per-turn",
         group: Group::Limits,
         help: "Chat sent to a room in one turn, after which all requests wait for the next turn, so that \
@@ -331,6 +353,45 @@ pub static OPTIONS: &[Opt] = &[
         help: "How much input of a refused connection is read and thrown away, so that the refusal reaches \
                the client instead of a reset.",
         field: Field::Size(|c| &mut c.limits.drain_max, 0..=GIB),
+    },
+    Opt {
+        name: "rate-messages",
+        group: Group::Limits,
+        help: "Requests or lines that one connection may send in a second; 0 is no limit. One more is refused. A server \
+               for the public may want 10.",
+        field: Field::Count(|c| &mut c.limits.rate_messages, 0..=1000),
+    },
+    Opt {
+        name: "rate-burst",
+        group: Group::Limits,
+        help: "How many of them may come at once after a pause.",
+        field: Field::Count(|c| &mut c.limits.rate_burst, 1..=10_000),
+    },
+    Opt {
+        name: "message-timeout",
+        group: Group::Limits,
+        help: "How long a message, a line or a file command may take from its first byte to its last; who is slower is \
+               told so and closed.",
+        field: Field::Time(
+            |c| &mut c.limits.message_timeout,
+            Duration::from_millis(100)..=Duration::from_secs(86_400),
+        ),
+    },
+    Opt {
+        name: "idle-timeout",
+        group: Group::Limits,
+        help: "How long a client may say nothing before it is closed; 0 is for ever, which people who only read need.",
+        field: Field::Time(|c| &mut c.limits.idle_timeout, Duration::ZERO..=Duration::from_secs(86_400)),
+    },
+    Opt {
+        name: "write-timeout",
+        group: Group::Limits,
+        help: "How long a client may read nothing at all while chat waits for it, or what it was still to get when it \
+               hung up; then it is cut.",
+        field: Field::Time(
+            |c| &mut c.limits.write_timeout,
+            Duration::from_millis(100)..=Duration::from_secs(86_400),
+        ),
     },
     Opt {
         name: "name-timeout",
@@ -614,7 +675,7 @@ mod tests {
             Field::Endpoint(_) => "unix:x".into(),
             Field::Directory(_) => "x".into(),
             Field::Switch(_) => (opt.show(&Config::default()) == "false").to_string(),
-            Field::Count(_, range) => range.start().to_string(),
+            Field::Count(_, range) => range.end().to_string(),
             Field::Auto(_, range) | Field::Descriptor(_, range) => range.start().to_string(),
             Field::Size(_, range) => (range.start() + 1).to_string(),
             Field::Time(_, range) => show_time(*range.start() + Duration::from_secs(1)),

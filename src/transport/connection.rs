@@ -5,8 +5,10 @@
 //! struct and nothing else: no ring, no backlog, no job.
 
 use std::os::fd::RawFd;
+use std::time::Duration;
 
-use crate::api::{Peer, Wire};
+use crate::api::{Closed, Peer, Wire};
+use crate::limits::{DRAIN_TIME, Limits};
 use crate::transport::codec::jsonrpc::framer::{Framer, Input};
 use crate::transport::codec::jsonrpc::render::Encoding;
 use crate::transport::codec::line::LineFramer;
@@ -14,6 +16,7 @@ use crate::transport::files::session::Session;
 use crate::transport::io::{Interest, Millis};
 use crate::transport::job::Job;
 use crate::transport::outbox::Outbox;
+use crate::transport::rate::Rate;
 
 /// One accepted socket.
 pub struct Connection {
@@ -41,14 +44,14 @@ pub struct Connection {
     pub dirty: bool,
     /// What it speaks, and where in its bytes it is.
     pub codec: Codec,
-    /// Seconds between pings, if it asked for them; 0: it did not.
-    pub heartbeat: u32,
-    /// When bytes last came from it.
+    /// When bytes last came from it, a file went to it, or a step of its end was done.
     pub heard: Millis,
     /// Its place among the hub's members, while it is subscribed.
     pub place: u32,
     /// Bytes thrown away since it was refused.
     pub discarded: u32,
+    /// What it has spent of its rate: see `rate.rs`.
+    pub rate: Rate,
     /// What it is to be sent.
     pub outbox: Outbox,
     /// Ring and scanner, while there are unconsumed bytes.
@@ -62,9 +65,21 @@ pub struct Connection {
 /// The state of a connection's codec between reads.
 pub enum Codec {
     /// JSON texts.
-    JsonRpc(Framer),
+    JsonRpc {
+        /// Where in a text it is.
+        framer: Framer,
+        /// Seconds between pings, if it asked for them; 0: it did not.
+        heartbeat: u16,
+        /// When the next one is due.
+        next_ping: Millis,
+    },
     /// Lines.
-    Line(LineFramer),
+    Line {
+        /// Where in a line it is.
+        framer: LineFramer,
+        /// When it connected.
+        since: Millis,
+    },
     /// Nothing to know.
     Echo,
     /// Files: which command is under way.
@@ -73,10 +88,12 @@ pub enum Codec {
 
 impl Codec {
     /// The state of a connection that has said nothing.
-    pub fn new(wire: Wire) -> Self {
+    pub fn new(wire: Wire, now: Millis) -> Self {
         match wire {
-            Wire::JsonRpc => Self::JsonRpc(Framer::default()),
-            Wire::Line => Self::Line(LineFramer::default()),
+            Wire::JsonRpc => {
+                Self::JsonRpc { framer: Framer::default(), heartbeat: 0, next_ping: Millis::default() }
+            }
+            Wire::Line => Self::Line { framer: LineFramer::default(), since: now },
             Wire::Echo => Self::Echo,
             Wire::Files => Self::Files(Box::default()),
         }
@@ -85,12 +102,21 @@ impl Codec {
     /// What it speaks.
     pub fn wire(&self) -> Wire {
         match self {
-            Self::JsonRpc(_) => Wire::JsonRpc,
-            Self::Line(_) => Wire::Line,
+            Self::JsonRpc { .. } => Wire::JsonRpc,
+            Self::Line { .. } => Wire::Line,
             Self::Echo => Wire::Echo,
             Self::Files(_) => Wire::Files,
         }
     }
+}
+
+/// What is to happen when a deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// It has taken too long, for this reason.
+    End(Closed),
+    /// It wants a ping.
+    Ping,
 }
 
 /// The life of a connection. The service hears of its end when it leaves `Open`.
@@ -108,6 +134,8 @@ pub enum Phase {
     Over(bool),
 }
 
+const _: () = assert!(size_of::<Connection>() <= 128, "an idle connection is two cache lines");
+
 impl Connection {
     /// A connection just accepted.
     pub fn new(fd: RawFd, peer: Peer, wire: Wire, now: Millis) -> Self {
@@ -123,11 +151,11 @@ impl Connection {
             late: false,
             queued: false,
             dirty: false,
-            codec: Codec::new(wire),
-            heartbeat: 0,
+            codec: Codec::new(wire, now),
             heard: now,
             place: 0,
             discarded: 0,
+            rate: Rate::new(now),
             outbox: Outbox::new(if wire == Wire::Line { Encoding::TEXT } else { Encoding::FIRST }),
             input: None,
             job: None,
@@ -144,6 +172,74 @@ impl Connection {
         };
         let blocked = self.outbox.is_blocked() || self.session().is_some_and(|session| session.blocked);
         Interest { read, write: blocked }
+    }
+
+    /// The next moment at which time alone changes something, and what that is. Derived from the state; told to the
+    /// wheel where the interest is told to the kernel.
+    pub fn deadline(&self, limits: &Limits) -> Option<(Millis, Due)> {
+        let dues = match self.phase {
+            Phase::Open => [self.patience(limits), self.silence(limits), self.slowness(limits)],
+            Phase::Flushing if self.session().is_some() => {
+                [Some((self.heard + limits.file_idle_timeout, Due::End(Closed::Stalled))), None, None]
+            }
+            Phase::Flushing => [None, None, self.slowness(limits)],
+            Phase::Refused | Phase::Draining => {
+                [Some((self.heard + DRAIN_TIME, Due::End(Closed::BadFrame))), None, None]
+            }
+            Phase::Over(_) => [None; 3],
+        };
+        dues.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// How long we wait for the rest of something that has begun.
+    fn patience(&self, limits: &Limits) -> Option<(Millis, Due)> {
+        let is_inside = self.session().is_none_or(|session| session.is_idle());
+        let message = self.input.as_ref().filter(|_| is_inside).and_then(|input| {
+            Some((Millis(input.since?) + limits.message_timeout, Due::End(Closed::MessageTimeout)))
+        });
+        let other = match &self.codec {
+            Codec::Line { since, .. } if !self.outbox.is_subscribed() => {
+                Some((*since + limits.name_timeout, Due::End(Closed::NameTimeout)))
+            }
+            Codec::Files(session) if self.input.is_some() || !session.is_idle() => {
+                Some((self.heard + limits.file_idle_timeout, Due::End(Closed::Stalled)))
+            }
+            _ => None,
+        };
+        [message, other].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// How long it may say nothing.
+    fn silence(&self, limits: &Limits) -> Option<(Millis, Due)> {
+        let idle = (!limits.idle_timeout.is_zero() && self.is_caught_up())
+            .then(|| (self.heard + limits.idle_timeout, Due::End(Closed::IdleTimeout)));
+        let heartbeat = match self.codec {
+            Codec::JsonRpc { heartbeat: 1.., next_ping, .. } => Some((next_ping, Due::Ping)),
+            _ => None,
+        };
+        [idle, heartbeat].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// How long it may take nothing of what others said, or stay far behind; after its end, of anything.
+    fn slowness(&self, limits: &Limits) -> Option<(Millis, Due)> {
+        let moved = self.outbox.moved().filter(|_| self.codec.wire().reaches_the_service())?;
+        let is_waited_for = self.phase != Phase::Open || self.outbox.unsent_pushes() > 0;
+        let write = is_waited_for.then(|| (moved + limits.write_timeout, Due::End(Closed::WriteTimeout)));
+        let soft = self
+            .outbox
+            .soft_since()
+            .map(|since| (since + limits.out_soft_seconds, Due::End(Closed::OutSoft)));
+        [write, soft].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Whether nothing came from it in two periods of its heartbeat.
+    pub fn has_missed_heartbeats(&self, now: Millis) -> bool {
+        match self.codec {
+            Codec::JsonRpc { heartbeat: seconds @ 1.., .. } => {
+                now >= self.heard + Duration::from_secs(2 * u64::from(seconds))
+            }
+            _ => false,
+        }
     }
 
     /// Whether its ring can take more bytes. One that is full of an unfinished text has grown by now, so

@@ -50,6 +50,8 @@ counters! {
     deliveries: "deliveries",
     /// Input of refused connections, thrown away, in bytes.
     drained: "drained_bytes",
+    /// Connections that had ended, and did not take or say what was left in time.
+    ended_by_force: "ended_by_force",
     /// Handlers that panicked.
     panics: "panics",
     /// Times that a limit was reached and its policy applied, unless that closed the connection.
@@ -68,6 +70,8 @@ counters! {
     out_low: "limited" { "limit" = "out_low" },
     /// All requests waited for the next turn.
     max_fanout_per_turn: "limited" { "limit" = "max_fanout_per_turn" },
+    /// A request or a line was refused: too many in a short time.
+    rate_messages: "limited" { "limit" = "rate_messages" },
     /// A refused connection sent more than is thrown away for it, and was closed.
     drain_max: "limited" { "limit" = "drain_max" },
     /// An upload was refused for its size.

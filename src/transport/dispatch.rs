@@ -257,6 +257,9 @@ impl<S: Service> Dispatcher<S> {
         if stopping {
             return refused(Fault::shutting_down());
         }
+        if !hub.may_ask(id) {
+            return refused(Fault::too_fast(hub.limits.rate_messages));
+        }
         let Some(row) = self.table.find(&request.method) else {
             return refused(unknown_method(request));
         };

@@ -11,7 +11,7 @@ use crate::transport::codec::jsonrpc::request::Dialect;
 use crate::transport::codec::line;
 use crate::transport::connection::{Codec, Connection, Phase};
 use crate::transport::counters::Counters;
-use crate::transport::io::{Io, IoFault};
+use crate::transport::io::{Io, IoFault, Millis};
 use crate::transport::outbox::{Kind, Turn};
 use crate::transport::slab::Slab;
 
@@ -32,6 +32,8 @@ pub struct Hub {
     pub conns: Slab<Connection>,
     /// The maximums in force.
     pub limits: Limits,
+    /// The time of this turn.
+    pub now: Millis,
     /// What services asked of the loop itself, oldest first.
     pub asked: Vec<Asked>,
     /// What has happened so far.
@@ -45,10 +47,11 @@ pub struct Hub {
 
 impl Hub {
     /// Nobody is connected.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, now: Millis) -> Self {
         Self {
             conns: Slab::default(),
             limits,
+            now,
             asked: Vec::new(),
             counters: Counters::default(),
             turn: Turn::default(),
@@ -188,7 +191,7 @@ impl Hub {
         if fanout {
             for place in 0..self.members.len() {
                 let Some((id, conn)) = self.conns.at(self.members[place]) else { continue };
-                flush_one(&mut self.turn, conn, id, io, self.limits.out_hard, lost);
+                flush_one(&mut self.turn, conn, id, io, self.now, &self.limits, lost);
                 if conn.outbox.is_blocked() && !std::mem::replace(&mut conn.dirty, true) {
                     self.dirty.push(id);
                 }
@@ -198,10 +201,40 @@ impl Hub {
             if let Some(conn) = self.conns.get_mut(id)
                 && !(fanout && conn.outbox.is_subscribed())
             {
-                flush_one(&mut self.turn, conn, id, io, self.limits.out_hard, lost);
+                flush_one(&mut self.turn, conn, id, io, self.now, &self.limits, lost);
             }
         }
         self.turn.reset();
+        if self.turn.kept() > self.limits.total_out_bytes {
+            self.free_memory(lost);
+        }
+    }
+
+    /// All backlogs together are too large: who holds most goes first.
+    fn free_memory(&mut self, lost: &mut Vec<(ConnId, Closed)>) {
+        let mut holders: Vec<_> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.outbox.is_blocked() && !matches!(conn.phase, Phase::Over(_)))
+            .map(|(id, conn)| (conn.outbox.unsent_answers() + conn.outbox.unsent_pushes(), id))
+            .collect();
+        holders.sort_unstable();
+        while self.turn.kept() > self.limits.total_out_bytes
+            && let Some((_, id)) = holders.pop()
+        {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.outbox.discard();
+                lost.push((id, Closed::TotalOut));
+            }
+        }
+    }
+
+    /// Takes a token of the connection's rate; whether there was one.
+    pub fn may_ask(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else { return true };
+        let may = conn.rate.take(self.now, &self.limits);
+        self.counters.rate_messages += u64::from(!may);
+        may
     }
 
     fn subscribe(&mut self, id: ConnId) {
@@ -230,7 +263,7 @@ impl Hub {
         let encoding = conn.outbox.encoding();
         self.turn.own(&mut conn.outbox, kind, |out| write(out, encoding));
         self.counters.frames_out += 1;
-        if let (Kind::Answer, Codec::JsonRpc(framer)) = (kind, &mut conn.codec) {
+        if let (Kind::Answer, Codec::JsonRpc { framer, .. }) = (kind, &mut conn.codec) {
             framer.answered();
         }
         if !std::mem::replace(&mut conn.dirty, true) {
@@ -252,6 +285,7 @@ impl Directory for Hub {
         self.counters.stats(&[
             ("connections", self.conns.len() as u64, "Open connections."),
             ("listeners", self.members.len() as u64, "Connections that hear the chat."),
+            ("out_bytes", self.turn.kept() as u64, "Memory of what clients have not taken yet, in bytes."),
         ])
     }
 }
@@ -272,21 +306,26 @@ fn flush_one(
     conn: &mut Connection,
     id: ConnId,
     io: &mut impl Io,
-    out_hard: usize,
+    now: Millis,
+    limits: &Limits,
     lost: &mut Vec<(ConnId, Closed)>,
 ) {
     if matches!(conn.phase, Phase::Over(_)) {
         return;
     }
     let fd = conn.fd;
-    let mut sent = turn.flush(&mut conn.outbox, conn.writable, |slices| io.write(fd, slices));
+    let Limits { out_soft, out_hard, .. } = *limits;
+    let mut sent = turn.flush(&mut conn.outbox, conn.writable, now, |slices| io.write(fd, slices));
     if sent.is_ok() && conn.outbox.unsent_pushes() > out_hard && !conn.writable {
         // The bound is judged only after an attempt to write.
-        sent = turn.flush(&mut conn.outbox, true, |slices| io.write(fd, slices));
+        sent = turn.flush(&mut conn.outbox, true, now, |slices| io.write(fd, slices));
     }
     match sent {
         Ok(()) if conn.outbox.unsent_pushes() > out_hard => lost.push((id, Closed::SlowConsumer)),
-        Ok(()) => conn.writable = !conn.outbox.is_blocked(),
+        Ok(()) => {
+            conn.writable = !conn.outbox.is_blocked();
+            conn.outbox.judge_soft(conn.outbox.unsent_pushes() > out_soft, now);
+        }
         Err(IoFault::NoMemory) => lost.push((id, Closed::NoMemory)),
         Err(_) => lost.push((id, Closed::Reset)),
     }

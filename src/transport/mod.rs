@@ -15,6 +15,7 @@ pub mod job;
 pub mod mailbox;
 pub mod metered;
 pub mod outbox;
+pub mod rate;
 pub mod ring;
 pub mod server;
 pub mod slab;

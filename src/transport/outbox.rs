@@ -7,12 +7,13 @@
 //!   a turn's broadcasts lie side by side. A receiver that takes them all costs one system call with one
 //!   slice, and nothing was written down for it;
 //! - a *backlog* for each connection whose write came up short: copies of its own bytes, shared ranges
-//!   of the logs. Only then is a log kept beyond its turn.
+//!   of the logs. Only then is a log kept beyond its turn. What backlogs keep is counted in one total, a shared log once.
 //!
 //! Invariant: an [`Outbox`] has taken the log of its encoding up to `seen`; what it must send out of the usual
 //! row (its own bytes, log ranges before a gap) hangs in a list of segments, in order. After a
 //! flush the list is empty and `seen` is 0, which is where the next turn's log begins.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
@@ -20,12 +21,14 @@ use std::rc::Rc;
 
 use crate::limits::KEEP_SCRATCH;
 use crate::transport::codec::jsonrpc::render::{ENCODINGS, Encoding};
-use crate::transport::io::IoFault;
+use crate::transport::io::{IoFault, Millis};
 
 /// Slices in one `sendmsg`; a turn that needs more is merged by one copy.
 const SLICES: usize = 32;
 /// A log range smaller than this is copied into a backlog: to share it would cost more than it holds.
 const SHARE: usize = 512;
+/// Own bytes in one piece of a backlog: a piece is freed when its last byte has left.
+const PIECE: usize = 64 * 1024;
 const NONE: u32 = u32::MAX;
 
 /// What a connection's own bytes are: answers pause their reader, pushes cut him.
@@ -45,9 +48,8 @@ pub struct Outbox {
     /// Bytes of answers not yet taken by the kernel.
     answers: u32,
     backlog: Option<Box<Backlog>>,
-    /// While a batch is under way: the pushes that wait behind its answer.
-    #[expect(clippy::box_collection, reason = "batches are rare: without one, eight bytes are enough")]
-    held: Option<Box<Vec<u8>>>,
+    /// While a batch is under way: the pushes that wait behind its answer. In a box, since batches are rare.
+    held: Option<Box<Counted>>,
     encoding: Encoding,
     subscribed: bool,
 }
@@ -85,12 +87,34 @@ impl Outbox {
     /// Bytes of pushes that the kernel has not taken, as of the last flush.
     pub fn unsent_pushes(&self) -> usize {
         self.backlog.as_ref().map_or(0, |backlog| backlog.pushes)
-            + self.held.as_ref().map_or(0, |held| held.len())
+            + self.held.as_ref().map_or(0, |held| held.bytes.len())
     }
 
     /// Whether a write came up short: the socket must say when it takes more.
     pub fn is_blocked(&self) -> bool {
         self.backlog.is_some()
+    }
+
+    /// When the kernel last took something of its backlog, if it has one.
+    pub fn moved(&self) -> Option<Millis> {
+        self.backlog.as_ref().map(|backlog| backlog.moved)
+    }
+
+    /// Since when it has had more than `out_soft` bytes of pushes to send, if it has.
+    pub fn soft_since(&self) -> Option<Millis> {
+        self.backlog.as_ref().and_then(|backlog| backlog.soft_since)
+    }
+
+    /// Says, behind a flush, whether its pushes are above `out_soft`.
+    pub fn judge_soft(&mut self, is_above: bool, now: Millis) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.soft_since = is_above.then(|| backlog.soft_since.unwrap_or(now));
+        }
+    }
+
+    /// Forgets everything that was to be sent. To be called right behind a flush, for a connection that will be cut.
+    pub fn discard(&mut self) {
+        (self.backlog, self.held) = (None, None);
     }
 
     /// Whether a flush has seen everything: it has left, or is in the backlog.
@@ -105,14 +129,29 @@ impl Outbox {
 }
 
 /// The output of one turn of the loop.
-#[derive(Default)]
 pub struct Turn {
     own: Vec<u8>,
     /// Bytes in the longest log.
     fanout: usize,
-    logs: [Rc<Vec<u8>>; ENCODINGS],
+    logs: [Rc<Counted>; ENCODINGS],
+    /// What backlogs keep beyond the turn.
+    kept: Total,
     listeners: [u32; ENCODINGS],
     segments: Vec<Segment>,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        let kept = Total::default();
+        Self {
+            own: Vec::new(),
+            fanout: 0,
+            logs: std::array::from_fn(|_| Rc::new(Counted::new(&kept))),
+            kept,
+            listeners: [0; ENCODINGS],
+            segments: Vec::new(),
+        }
+    }
 }
 
 /// A piece of a connection's output: a range of `own` or of its log, and the next piece.
@@ -132,6 +171,11 @@ enum Source {
 }
 
 impl Turn {
+    /// Bytes that backlogs keep, a shared log counted once and whole.
+    pub fn kept(&self) -> usize {
+        self.kept.get()
+    }
+
     /// Bytes in the longest log: what a turn's broadcasts come to for one receiver.
     pub fn fanout(&self) -> usize {
         self.fanout
@@ -146,7 +190,8 @@ impl Turn {
     pub fn own(&mut self, outbox: &mut Outbox, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) {
         self.catch_up(outbox);
         if let (Kind::Push, Some(held)) = (kind, &mut outbox.held) {
-            write(held);
+            write(&mut held.bytes);
+            held.count();
             return;
         }
         let start = self.own.len();
@@ -173,18 +218,18 @@ impl Turn {
             if self.listeners[encoding.index()] > 0 {
                 let log =
                     Rc::get_mut(&mut self.logs[encoding.index()]).expect("logs are shared only in a flush");
-                let before = log.len();
-                write(log, encoding);
-                if log.len() > before {
+                let before = log.bytes.len();
+                write(&mut log.bytes, encoding);
+                if log.bytes.len() > before {
                     receivers += u64::from(self.listeners[encoding.index()]);
                 }
-                self.fanout = self.fanout.max(log.len());
+                self.fanout = self.fanout.max(log.bytes.len());
             }
         }
         if let Some(outbox) = except {
             let encoding = outbox.encoding.index();
             self.listeners[encoding] += 1;
-            outbox.seen = self.logs[encoding].len() as u32;
+            outbox.seen = self.logs[encoding].bytes.len() as u32;
         }
         receivers
     }
@@ -198,7 +243,7 @@ impl Turn {
         let encoding = outbox.encoding.index();
         if subscribed {
             self.listeners[encoding] += 1;
-            outbox.seen = self.logs[encoding].len() as u32;
+            outbox.seen = self.logs[encoding].bytes.len() as u32;
         } else {
             self.listeners[encoding] -= 1;
             outbox.seen = 0;
@@ -217,15 +262,16 @@ impl Turn {
     /// A batch begins: pushes wait until `release`.
     pub fn hold(&mut self, outbox: &mut Outbox) {
         self.catch_up(outbox);
-        outbox.held = Some(Box::default());
+        outbox.held = Some(Box::new(Counted::new(&self.kept)));
     }
 
     /// The batch is answered: the pushes that waited follow.
     pub fn release(&mut self, outbox: &mut Outbox) {
         self.catch_up(outbox);
-        let held = outbox.held.take().unwrap_or_default();
-        if !held.is_empty() {
-            self.own(outbox, Kind::Push, |own| own.extend_from_slice(&held));
+        if let Some(held) = outbox.held.take()
+            && !held.bytes.is_empty()
+        {
+            self.own(outbox, Kind::Push, |own| own.extend_from_slice(&held.bytes));
         }
     }
 
@@ -238,20 +284,21 @@ impl Turn {
         &mut self,
         outbox: &mut Outbox,
         writable: bool,
+        now: Millis,
         mut send: impl FnMut(&[IoSlice<'_>]) -> Result<usize, IoFault>,
     ) -> Result<(), IoFault> {
         let log = &self.logs[outbox.encoding.index()];
         if outbox.first == NONE && outbox.backlog.is_none() && outbox.held.is_none() {
             // The usual receiver of a broadcast: all of the log, in one slice.
-            if !outbox.subscribed || log.len() == outbox.seen as usize {
+            if !outbox.subscribed || log.bytes.len() == outbox.seen as usize {
                 outbox.seen = 0;
                 return Ok(());
             }
-            let unseen = outbox.seen as usize..log.len();
+            let unseen = outbox.seen as usize..log.bytes.len();
             outbox.seen = 0;
-            let sent = taken(send(&[IoSlice::new(&log[unseen.clone()])]))?;
+            let sent = taken(send(&[IoSlice::new(&log.bytes[unseen.clone()])]))?;
             if sent < unseen.len() {
-                let backlog = outbox.backlog.insert(Box::default());
+                let backlog = outbox.backlog.insert(Backlog::new(&self.kept, now));
                 backlog.share(log, unseen.start + sent..unseen.end);
             }
             return Ok(());
@@ -260,11 +307,11 @@ impl Turn {
         outbox.seen = 0;
         if outbox.backlog.is_none() {
             let sent = self.send_segments(outbox, &mut send)?;
-            self.keep_rest(outbox, sent);
+            self.keep_rest(outbox, sent, now);
         } else {
-            self.keep_rest(outbox, 0);
+            self.keep_rest(outbox, 0, now);
             if writable {
-                outbox.backlog.as_mut().expect("it has one").send(&mut send)?;
+                outbox.backlog.as_mut().expect("it has one").send(now, &mut send)?;
             }
         }
         (outbox.first, outbox.last) = (NONE, NONE);
@@ -283,11 +330,14 @@ impl Turn {
         for log in &mut self.logs {
             match Rc::get_mut(log) {
                 Some(log) => {
-                    log.clear();
-                    log.shrink_to(KEEP_SCRATCH);
+                    log.bytes.clear();
+                    log.bytes.shrink_to(KEEP_SCRATCH);
                 }
                 // Some backlog points into it: it lives on there.
-                None => *log = Rc::default(),
+                None => {
+                    log.count();
+                    *log = Rc::new(Counted::new(&self.kept));
+                }
             }
         }
     }
@@ -299,13 +349,16 @@ impl Turn {
         }
         let encoding = outbox.encoding.index();
         let log = &self.logs[encoding];
-        let unseen = outbox.seen as usize..log.len();
+        let unseen = outbox.seen as usize..log.bytes.len();
         if unseen.is_empty() {
             return;
         }
-        outbox.seen = log.len() as u32;
+        outbox.seen = log.bytes.len() as u32;
         match &mut outbox.held {
-            Some(held) => held.extend_from_slice(&log[unseen]),
+            Some(held) => {
+                held.bytes.extend_from_slice(&log.bytes[unseen]);
+                held.count();
+            }
             None => self.segment(outbox, Source::Log(encoding as u8), unseen),
         }
     }
@@ -336,7 +389,7 @@ impl Turn {
         std::iter::successors(first, |segment| self.segments.get(segment.next as usize)).map(|segment| {
             let from = match segment.source {
                 Source::Own(_) => &self.own,
-                Source::Log(encoding) => &*self.logs[usize::from(encoding)],
+                Source::Log(encoding) => &self.logs[usize::from(encoding)].bytes,
             };
             (segment, &from[segment.start as usize..segment.end as usize])
         })
@@ -361,7 +414,7 @@ impl Turn {
     }
 
     /// Puts all but the first `sent` bytes of the segments into the backlog.
-    fn keep_rest(&self, outbox: &mut Outbox, mut sent: usize) {
+    fn keep_rest(&self, outbox: &mut Outbox, mut sent: usize, now: Millis) {
         let mut backlog = outbox.backlog.take();
         for (segment, bytes) in self.pieces(outbox) {
             let gone = sent.min(bytes.len());
@@ -369,7 +422,7 @@ impl Turn {
             if gone == bytes.len() {
                 continue;
             }
-            let backlog = backlog.get_or_insert_default();
+            let backlog = backlog.get_or_insert_with(|| Backlog::new(&self.kept, now));
             match segment.source {
                 Source::Own(kind) => backlog.copy(kind, &bytes[gone..]),
                 Source::Log(encoding) => {
@@ -383,11 +436,15 @@ impl Turn {
 }
 
 /// What a connection could not send in the turn it was made in, oldest first.
-#[derive(Default)]
 struct Backlog {
     queue: VecDeque<Chunk>,
     answers: usize,
     pushes: usize,
+    /// When the kernel last took something.
+    moved: Millis,
+    /// Since when `pushes` has been above `out_soft`.
+    soft_since: Option<Millis>,
+    kept: Total,
 }
 
 struct Chunk {
@@ -398,34 +455,83 @@ struct Chunk {
 }
 
 enum Bytes {
-    Own(Vec<u8>),
-    Shared(Rc<Vec<u8>>, Range<usize>),
+    Own(Counted),
+    Shared(Rc<Counted>, Range<usize>),
+}
+
+/// How many bytes are kept, over all connections.
+type Total = Rc<Cell<usize>>;
+
+/// Bytes that stand in a total from their first `count` on until they are dropped.
+struct Counted {
+    bytes: Vec<u8>,
+    counted: Cell<usize>,
+    total: Total,
+}
+
+impl Counted {
+    fn new(total: &Total) -> Self {
+        Self { bytes: Vec::new(), counted: Cell::new(0), total: Rc::clone(total) }
+    }
+
+    /// Counts the memory that they have now.
+    fn count(&self) {
+        let before = self.counted.replace(self.bytes.capacity());
+        self.total.set(self.total.get() - before + self.bytes.capacity());
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.total.set(self.total.get() - self.counted.get());
+    }
 }
 
 impl Chunk {
     fn rest(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Own(bytes) => &bytes[self.sent..],
-            Bytes::Shared(log, range) => &log[range.start + self.sent..range.end],
+            Bytes::Own(own) => &own.bytes[self.sent..],
+            Bytes::Shared(log, range) => &log.bytes[range.start + self.sent..range.end],
         }
     }
 }
 
 impl Backlog {
-    fn copy(&mut self, kind: Kind, bytes: &[u8]) {
-        *self.count(kind) += bytes.len();
-        if let Some(Chunk { bytes: Bytes::Own(last), kind: same, .. }) = self.queue.back_mut()
-            && *same == kind
-        {
-            last.extend_from_slice(bytes);
-        } else {
-            self.queue.push_back(Chunk { bytes: Bytes::Own(bytes.to_vec()), kind, sent: 0 });
-        }
+    fn new(kept: &Total, now: Millis) -> Box<Self> {
+        Box::new(Self {
+            queue: VecDeque::new(),
+            answers: 0,
+            pushes: 0,
+            moved: now,
+            soft_since: None,
+            kept: Rc::clone(kept),
+        })
     }
 
-    fn share(&mut self, log: &Rc<Vec<u8>>, range: Range<usize>) {
+    fn copy(&mut self, kind: Kind, bytes: &[u8]) {
+        *self.count(kind) += bytes.len();
+        let last = match self.queue.back_mut() {
+            Some(Chunk { bytes: Bytes::Own(last), kind: same, .. })
+                if *same == kind && last.bytes.len() + bytes.len() <= PIECE =>
+            {
+                last
+            }
+            _ => {
+                let bytes = Bytes::Own(Counted::new(&self.kept));
+                self.queue.push_back(Chunk { bytes, kind, sent: 0 });
+                match &mut self.queue.back_mut().expect("it was just put there").bytes {
+                    Bytes::Own(last) => last,
+                    Bytes::Shared(..) => unreachable!("it was just put there"),
+                }
+            }
+        };
+        last.bytes.extend_from_slice(bytes);
+        last.count();
+    }
+
+    fn share(&mut self, log: &Rc<Counted>, range: Range<usize>) {
         if range.len() < SHARE {
-            return self.copy(Kind::Push, &log[range]);
+            return self.copy(Kind::Push, &log.bytes[range]);
         }
         self.pushes += range.len();
         self.queue.push_back(Chunk {
@@ -437,6 +543,7 @@ impl Backlog {
 
     fn send(
         &mut self,
+        now: Millis,
         send: &mut impl FnMut(&[IoSlice<'_>]) -> Result<usize, IoFault>,
     ) -> Result<(), IoFault> {
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -446,6 +553,9 @@ impl Backlog {
             used += 1;
         }
         let mut sent = taken(send(&slices[..used]))?;
+        if sent > 0 {
+            self.moved = now;
+        }
         while sent > 0 {
             let chunk = self.queue.front_mut().expect("no more is sent than is queued");
             let gone = sent.min(chunk.rest().len());
@@ -493,7 +603,7 @@ mod tests {
     impl Socket {
         /// Flushes into it, with room for so many bytes.
         fn flush(&mut self, turn: &mut Turn, outbox: &mut Outbox, writable: bool, room: usize) {
-            turn.flush(outbox, writable, |slices| self.take(slices, room)).unwrap();
+            turn.flush(outbox, writable, Millis(0), |slices| self.take(slices, room)).unwrap();
         }
 
         fn take(&mut self, slices: &[IoSlice<'_>], room: usize) -> Result<usize, IoFault> {
@@ -700,7 +810,7 @@ mod tests {
             assert_eq!(socket.look().0.len(), text.len() + 1 - 100);
             assert_eq!(log.strong_count(), 2 - n);
         }
-        let reused: *const Vec<u8> = &*turn.logs[0];
+        let reused: *const Counted = &*turn.logs[0];
         broadcast(&mut turn, None, &text);
         socket.flush(&mut turn, &mut slow[0], true, text.len());
         assert_eq!(Rc::strong_count(&turn.logs[0]), 1, "a rest under {SHARE} bytes is copied");
@@ -776,6 +886,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_counted_once_until_it_has_left() {
+        let (mut turn, mut socket) = (Turn::default(), Socket::default());
+        let mut slow = [0, 0, 0].map(|encoding| listener(&mut turn, encoding));
+        broadcast(&mut turn, None, &"x".repeat(10 * SHARE));
+        for outbox in &mut slow {
+            socket.flush(&mut turn, outbox, true, 0);
+        }
+        turn.reset();
+        let once = turn.kept();
+        assert!((10 * SHARE..=20 * SHARE + 2).contains(&once), "{once}");
+        answer(&mut turn, &mut slow[0], &"y".repeat(SHARE));
+        socket.flush(&mut turn, &mut slow[0], false, 0);
+        turn.reset();
+        let own = turn.kept() - once;
+        assert!((SHARE..3 * SHARE).contains(&own), "{own}");
+        let [mut first, second, mut third] = slow;
+        drop(second);
+        third.discard();
+        assert_eq!(turn.kept(), once + own, "the first still points into it");
+        socket.flush(&mut turn, &mut first, true, ALL);
+        assert_eq!(turn.kept(), 0);
+    }
+
+    #[test]
+    fn a_reader_that_stays_behind_does_not_keep_what_it_has_read() {
+        let (mut turn, mut socket) = (Turn::default(), Socket::default());
+        let mut outbox = Outbox::new(Encoding::FIRST);
+        for _ in 0..1000 {
+            answer(&mut turn, &mut outbox, &"x".repeat(1000));
+            // It always leaves a little, so the last piece is never empty.
+            let unsent = outbox.unsent_answers() + 1000;
+            socket.flush(&mut turn, &mut outbox, true, unsent.saturating_sub(100));
+            turn.reset();
+        }
+        assert!(turn.kept() <= 4 * PIECE, "{}", turn.kept());
+    }
+
+    #[test]
     fn a_full_socket_is_no_error_and_every_other_fault_is() {
         for prepare in [
             |turn: &mut Turn, _: &mut Outbox| broadcast(turn, None, "b"),
@@ -790,15 +938,15 @@ mod tests {
                 let mut turn = Turn::default();
                 let mut outbox = listener(&mut turn, 0);
                 prepare(&mut turn, &mut outbox);
-                assert_eq!(turn.flush(&mut outbox, true, |_| Err(fault)), Err(fault));
+                assert_eq!(turn.flush(&mut outbox, true, Millis(0), |_| Err(fault)), Err(fault));
             }
             let mut turn = Turn::default();
             let mut outbox = listener(&mut turn, 0);
             prepare(&mut turn, &mut outbox);
-            assert_eq!(turn.flush(&mut outbox, true, |_| Err(IoFault::WouldBlock)), Ok(()));
+            assert_eq!(turn.flush(&mut outbox, true, Millis(0), |_| Err(IoFault::WouldBlock)), Ok(()));
             assert!(outbox.is_blocked() && outbox.is_flushed() && !outbox.is_empty());
-            let untouched = turn.flush(&mut outbox, false, |_| panic!("a blocked socket is left alone"));
-            assert_eq!(untouched, Ok(()));
+            let alone = |_: &[IoSlice<'_>]| panic!("a blocked socket is left alone");
+            assert_eq!(turn.flush(&mut outbox, false, Millis(0), alone), Ok(()));
         }
     }
 
@@ -936,7 +1084,9 @@ mod tests {
                             prop_assert!(outbox.is_flushed());
                         }
                         turn.reset();
-                        prop_assert!(turn.logs.iter().all(|log| Rc::strong_count(log) == 1 && log.is_empty()));
+                        prop_assert!(turn.logs.iter().all(|log| Rc::strong_count(log) == 1 && log.bytes.is_empty()));
+                        let keeps = |outbox: &Outbox| outbox.is_blocked() || outbox.held.is_some();
+                        prop_assert!(turn.kept() == 0 || outboxes.iter().any(keeps));
                     }
                 }
             }

@@ -3,6 +3,7 @@
 //! `World` implements `Io`. A test connects clients, lets them send, turns the loop and looks at what each client
 //! was sent. How unkind the kernel is, is set by `Kernel`: how many bytes a read or write moves, and how often a
 //! call that readiness had promised finds nothing after all.
+#![allow(dead_code, reason = "each test file uses its part of the world")]
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -129,7 +130,6 @@ impl World {
     }
 
     /// What the client was sent since the last call, whatever it is.
-    #[allow(dead_code, reason = "only files are not text")]
     pub fn take_bytes(&self, fd: RawFd) -> Vec<u8> {
         self.socket(fd, |socket| std::mem::take(&mut socket.sent))
     }

@@ -55,9 +55,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// Watches the listeners again whose rest is over.
     pub(super) fn wake_listeners(&mut self) {
         for (listener, index) in self.listeners.iter_mut().zip(LISTENERS..) {
-            if listener.rest.is_some_and(|until| until <= self.now) {
+            if listener.rest.is_some_and(|until| until <= self.hub.now) {
                 let woken = self.io.modify(listener.fd, Token(index.into()), Interest::NONE, Interest::READ);
-                listener.rest = woken.err().map(|_| self.now + listener.next_rest);
+                listener.rest = woken.err().map(|_| self.hub.now + listener.next_rest);
             }
         }
     }
@@ -76,19 +76,17 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             self.hub.counters.max_connections += 1;
             return self.turn_away(wire, fd);
         }
-        let id = self.hub.conns.insert(Connection::new(fd, peer, wire, self.now));
+        let id = self.hub.conns.insert(Connection::new(fd, peer, wire, self.hub.now));
         if self.io.add(fd, token(id), Interest::READ).is_err() {
             self.hub.conns.remove(id);
             self.io.abort(fd);
             return;
         }
         log::debug("transport", format_args!("{id} {wire} accepted from {peer}"));
-        if wire == Wire::Line {
-            self.wheel.set(id.index, self.now + self.hub.limits.name_timeout);
-        }
         if wire.reaches_the_service() {
             self.dispatcher.opened(&mut self.hub, id, peer, wire);
         }
+        self.watch_time(id);
     }
 
     /// `max_connections` is reached: says so, and closes.
@@ -118,7 +116,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             "transport",
             format_args!("accept: {fault:?}; the {} listener rests {rest:?}", listener.wire),
         );
-        listener.rest = Some(self.now + rest);
+        listener.rest = Some(self.hub.now + rest);
         listener.next_rest = (rest * 2).min(ACCEPT_REST_MAX);
         let token = Token(u64::from(LISTENERS) + index as u64);
         // If it stays watched after all, the next event finds it resting.

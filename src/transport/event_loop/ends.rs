@@ -8,10 +8,11 @@ use std::io::IoSliceMut;
 use std::time::Duration;
 
 use super::EventLoop;
-use crate::api::{Closed, ConnId, Service, Wire};
-use crate::limits::{DRAIN_TIME, EVENTS_PER_WAIT, READ_CHUNK};
+use crate::api::{Closed, ConnId, Fault, Service, Wire};
+use crate::limits::{EVENTS_PER_WAIT, READ_CHUNK};
 use crate::log;
-use crate::transport::connection::Phase;
+use crate::transport::connection::{Codec, Due, Phase};
+use crate::transport::files::session::Session;
 use crate::transport::hub::Asked;
 use crate::transport::io::{Io, IoFault, Millis};
 
@@ -36,7 +37,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         while !self.hub.asked.is_empty() {
             match self.hub.asked.remove(0) {
                 Asked::Stop if self.stopping.is_none() => {
-                    let deadline = self.now + self.hub.limits.shutdown_grace;
+                    let deadline = self.hub.now + self.hub.limits.shutdown_grace;
                     let waits = self.hub.conns.len().div_ceil(EVENTS_PER_WAIT).max(1);
                     // One is counted at the end of this turn.
                     self.stopping = Some(Stopping { deadline, sweeps: 1 + waits });
@@ -47,11 +48,11 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 Asked::Close(id) => self.end(id, Closed::Service, Phase::Flushing),
                 Asked::Heartbeat(id, seconds) => {
                     if let Some(conn) = self.hub.conns.get_mut(id)
-                        && conn.codec.wire() == Wire::JsonRpc
-                        && conn.phase == Phase::Open
+                        && let Codec::JsonRpc { heartbeat, next_ping, .. } = &mut conn.codec
                     {
-                        conn.heartbeat = seconds;
-                        self.set_heartbeat(id, seconds);
+                        *heartbeat = u16::try_from(seconds).unwrap_or(u16::MAX);
+                        *next_ping = self.hub.now + Duration::from_secs((*heartbeat).into());
+                        self.hub.touch(id);
                     }
                 }
             }
@@ -66,13 +67,16 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         }
         let was_open = conn.phase == Phase::Open;
         conn.phase = next;
+        conn.heard = self.hub.now;
         conn.job = None;
         if matches!(next, Phase::Over(_)) {
             self.over.push(id);
         }
         if was_open {
             let (peer, wire) = (conn.peer, conn.codec.wire());
-            log::debug("transport", format_args!("{id} {peer}: {why}"));
+            // Who is cut is told nothing, so the operator is.
+            let level = if next == Phase::Over(true) { log::Level::Info } else { log::Level::Debug };
+            log::event(level, "transport", format_args!("{id} {peer}: {why}"));
             self.wheel.cancel(id.index);
             self.hub.unsubscribe(id);
             let why = if self.stopping.is_some() { Closed::Shutdown } else { why };
@@ -91,7 +95,6 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// send RST and could destroy the error on its way.
     pub(super) fn refuse(&mut self, id: ConnId, why: Closed) {
         self.end(id, why, Phase::Refused);
-        self.wheel.set(id.index, self.now + DRAIN_TIME);
     }
 
     /// Takes those that have flushed to the next phase of their end.
@@ -105,7 +108,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             Phase::Refused => {
                 self.io.shutdown_write(conn.fd);
                 conn.phase = Phase::Draining;
-                self.wheel.set(id.index, self.now + DRAIN_TIME);
+                conn.heard = self.hub.now;
             }
             Phase::Open | Phase::Draining | Phase::Over(_) => {}
         }
@@ -133,31 +136,64 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         }
     }
 
-    /// The deadline of a connection has passed: which one it was, its state tells.
-    pub(super) fn deadline(&mut self, id: ConnId) {
-        let Some(conn) = self.hub.conns.get_mut(id) else { return };
-        match (conn.phase, conn.codec.wire()) {
-            (Phase::Open, Wire::Line) if !conn.outbox.is_subscribed() => {
-                self.end(id, Closed::NameTimeout, Phase::Flushing);
-            }
-            (Phase::Open, Wire::JsonRpc) if conn.heartbeat > 0 => {
-                let (period, heard) = (conn.heartbeat, conn.heard);
-                if self.now >= heard + Duration::from_secs(2 * u64::from(period)) {
-                    return self.end(id, Closed::Heartbeat, Phase::Over(true));
-                }
-                self.hub.ping(id);
-                self.set_heartbeat(id, period);
-            }
-            (Phase::Open, Wire::Files) => self.see_whether_stalled(id),
-            (Phase::Open, _) => {}
-            (_, _) => self.end(id, Closed::BadFrame, Phase::Over(false)),
+    /// Tells the wheel when time alone will change something for this connection.
+    pub(super) fn watch_time(&mut self, id: ConnId) {
+        if let Some(conn) = self.hub.conns.get(id)
+            && let Some((at, _)) = conn.deadline(&self.hub.limits)
+        {
+            self.wheel.set(id.index, at);
         }
     }
 
-    fn set_heartbeat(&mut self, id: ConnId, seconds: u32) {
-        match seconds {
-            0 => self.wheel.cancel(id.index),
-            seconds => self.wheel.set(id.index, self.now + Duration::from_secs(seconds.into())),
+    /// The wheel's deadline of a connection has passed. It may have moved since, or another one has come.
+    pub(super) fn deadline(&mut self, id: ConnId) {
+        let Some(conn) = self.hub.conns.get_mut(id) else { return };
+        let due = conn.deadline(&self.hub.limits).filter(|(at, _)| *at <= self.hub.now);
+        match due {
+            Some((_, Due::Ping)) => self.beat(id),
+            // Its socket takes bytes again: it is judged behind the flush.
+            Some((_, Due::End(Closed::WriteTimeout | Closed::OutSoft))) if conn.writable => {}
+            Some((_, Due::End(Closed::Stalled))) if conn.session().is_some_and(Session::is_served) => {
+                // It is us who are slow.
+                conn.heard = self.hub.now;
+            }
+            Some((_, Due::End(why))) => self.too_late(id, why),
+            None => {}
+        }
+        self.watch_time(id);
+    }
+
+    /// What becomes of those who take too long.
+    fn too_late(&mut self, id: ConnId, why: Closed) {
+        let Some(conn) = self.hub.conns.get(id) else { return };
+        let (phase, wire) = (conn.phase, conn.codec.wire());
+        match (why, wire) {
+            _ if phase != Phase::Open => {
+                self.hub.counters.ended_by_force += 1;
+                self.end(id, why, Phase::Over(phase == Phase::Flushing));
+            }
+            (Closed::MessageTimeout | Closed::IdleTimeout, Wire::JsonRpc) => {
+                self.hub.complain(id, &Fault::timeout(why.to_string()));
+                self.refuse(id, why);
+            }
+            (Closed::MessageTimeout | Closed::IdleTimeout, Wire::Line) => {
+                self.hub.raw(id, format!("Closed: {why}\n").as_bytes());
+                self.refuse(id, why);
+            }
+            (Closed::NameTimeout | Closed::IdleTimeout, _) => self.end(id, why, Phase::Flushing),
+            (_, _) => self.end(id, why, Phase::Over(true)),
+        }
+    }
+
+    /// A ping is due, or nothing came back on the last two.
+    fn beat(&mut self, id: ConnId) {
+        let Some(conn) = self.hub.conns.get_mut(id) else { return };
+        if conn.has_missed_heartbeats(self.hub.now) {
+            return self.end(id, Closed::Heartbeat, Phase::Over(true));
+        }
+        if let Codec::JsonRpc { heartbeat, next_ping, .. } = &mut conn.codec {
+            *next_ping = self.hub.now + Duration::from_secs((*heartbeat).into());
+            self.hub.ping(id);
         }
     }
 
@@ -176,7 +212,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         let Some(Stopping { deadline, sweeps }) = &mut self.stopping else { return false };
         let is_last_sweep = *sweeps == 1;
         *sweeps = sweeps.saturating_sub(1);
-        let (is_overdue, is_sweeping) = (self.now >= *deadline, *sweeps > 0);
+        let (is_overdue, is_sweeping) = (self.hub.now >= *deadline, *sweeps > 0);
         let all: Vec<ConnId> = self.hub.conns.iter().map(|(id, _)| id).collect();
         if is_last_sweep {
             all.iter().for_each(|&id| self.see_whether_late(id));

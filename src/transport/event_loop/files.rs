@@ -4,7 +4,7 @@
 //! disk. Files are sent in bites, in turn, so that neither a chat nor another download waits for a long one.
 
 use super::EventLoop;
-use crate::api::{Closed, ConnId, Service, Wire};
+use crate::api::{Closed, ConnId, Service};
 use crate::limits::{FILE_BITE, FILE_BYTES_PER_TURN, LIST_BYTES};
 use crate::log;
 use crate::transport::codec::files::{self, Command, MAX_REQUEST, Request, Status, Step, Version};
@@ -335,9 +335,6 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 files.submit(id, Job::Close(file));
             }
             session.out.clear();
-        } else {
-            // Whoever does not take its answer is not waited for.
-            self.wheel.set(id.index, self.now + self.hub.limits.file_idle_timeout);
         }
     }
 
@@ -400,35 +397,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         if sent > 0
             && let Some(conn) = self.hub.conns.get_mut(id)
         {
-            conn.heard = self.now;
+            conn.heard = self.hub.now;
         }
         self.hub.touch(id);
-        self.watch_progress(id);
         sent
-    }
-
-    /// A file connection inside of a command must move on: sets its deadline.
-    pub(super) fn watch_progress(&mut self, id: ConnId) {
-        if let Some(conn) = self.hub.conns.get(id)
-            && conn.codec.wire() == Wire::Files
-            && conn.phase == Phase::Open
-            && (conn.input.is_some() || conn.session().is_some_and(|session| !session.is_idle()))
-        {
-            self.wheel.set(id.index, conn.heard + self.hub.limits.file_idle_timeout);
-        }
-    }
-
-    /// The deadline has passed: whether it was the peer who did not move.
-    pub(super) fn see_whether_stalled(&mut self, id: ConnId) {
-        let Some(conn) = self.hub.conns.get_mut(id) else { return };
-        let Some(session) = conn.session() else { return };
-        if session.is_served() {
-            conn.heard = self.now;
-        } else if self.now >= conn.heard + self.hub.limits.file_idle_timeout
-            && (conn.input.is_some() || !session.is_idle())
-        {
-            return self.end(id, Closed::Stalled, Phase::Over(true));
-        }
-        self.watch_progress(id);
     }
 }

@@ -49,7 +49,6 @@ pub struct EventLoop<I: Io, S: Service> {
     mailbox: Arc<Mailbox>,
     listeners: Vec<Listener>,
     wheel: Wheel,
-    now: Millis,
     /// Connections with something to read or dispatch, first come first served.
     runnable: VecDeque<ConnId>,
     /// The file service, where there is one.
@@ -93,12 +92,11 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         let mail: Arc<Mailbox> = Arc::clone(&mailbox);
         Ok(Self {
             io,
-            hub: Hub::new(limits),
+            hub: Hub::new(limits, now),
             dispatcher: Dispatcher::new(service, mail)?,
             mailbox,
             listeners: Vec::new(),
             wheel: Wheel::new(now),
-            now,
             runnable: VecDeque::new(),
             files: None,
             senders: VecDeque::new(),
@@ -175,7 +173,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         let mut events = std::mem::take(&mut self.events);
         self.io.wait(&mut events, timeout);
         self.events = events;
-        self.now = self.io.now();
+        self.hub.now = self.io.now();
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -187,11 +185,11 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         {
             return Some(Duration::ZERO);
         }
-        let until = |deadline: Millis| Duration::from_millis(deadline.0.saturating_sub(self.now.0));
-        let stopping = self.stopping.as_ref().map(|stopping| until(stopping.wake_at(self.now)));
+        let until = |deadline: Millis| Duration::from_millis(deadline.0.saturating_sub(self.hub.now.0));
+        let stopping = self.stopping.as_ref().map(|stopping| until(stopping.wake_at(self.hub.now)));
         let rests = self.listeners.iter().filter_map(Listener::rests_until).map(until).min();
         let life = self.operator.as_ref().and_then(Attended::wake_at).map(until);
-        [stopping, rests, life, self.wheel.timeout(self.now)].into_iter().flatten().min()
+        [stopping, rests, life, self.wheel.timeout(self.hub.now)].into_iter().flatten().min()
     }
 
     /// Sorts readiness into what it is for. Nothing is closed here, so every token of the batch is still whose
@@ -282,7 +280,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
 
     fn expire_timers(&mut self) {
         let mut fired = std::mem::take(&mut self.fired);
-        self.wheel.expire(self.now, &mut fired);
+        self.wheel.expire(self.hub.now, &mut fired);
         for index in fired.drain(..) {
             if let Some((id, _)) = self.hub.conns.at(index) {
                 self.deadline(id);
@@ -298,7 +296,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         self.hub.flush(&mut self.io, &mut lost);
         for (id, why) in lost.drain(..) {
             // A cut: after part of a frame nothing but its rest may be sent, so nothing is sent at all.
-            self.end(id, why, Phase::Over(why == Closed::SlowConsumer));
+            self.end(id, why, Phase::Over(matches!(why, Closed::SlowConsumer | Closed::TotalOut)));
         }
         self.lost = lost;
     }
@@ -320,7 +318,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         }
     }
 
-    /// Moves on those that have flushed, and tells the kernel what has changed.
+    /// Moves on those that have flushed, and tells the kernel and the wheel what has changed.
     fn rearm(&mut self) {
         let mut touched = std::mem::take(&mut self.touched);
         self.hub.take_touched(&mut touched);
@@ -348,6 +346,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                     self.end(id, Closed::NoMemory, Phase::Over(false));
                 }
             }
+            self.watch_time(id);
         }
         self.touched = touched;
         self.reap();

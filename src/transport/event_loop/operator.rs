@@ -28,7 +28,7 @@ impl Attended {
 impl<I: Io, S: Service> EventLoop<I, S> {
     /// Lets `operator` stand beside this loop.
     pub fn set_operator(&mut self, operator: Box<dyn Operator>) {
-        let pulse = operator.pulse().map(|period| (period, self.now + period));
+        let pulse = operator.pulse().map(|period| (period, self.hub.now + period));
         self.operator = Some(Attended { operator, pulse });
     }
 
@@ -72,9 +72,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// Shows that the loop turns, when it is time for that.
     pub(super) fn show_life(&mut self) {
         if let Some(Attended { operator, pulse: Some((period, next)) }) = &mut self.operator
-            && *next <= self.now
+            && *next <= self.hub.now
         {
-            *next = self.now + *period;
+            *next = self.hub.now + *period;
             operator.alive(self.hub.conns.len());
         }
     }

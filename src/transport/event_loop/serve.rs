@@ -34,22 +34,29 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         let mut input = conn.input.take().unwrap_or_else(|| self.inputs.pop().unwrap_or_default());
         let mut requests = self.hub.limits.max_requests_per_turn;
         let mut bytes = self.hub.limits.max_read_per_turn;
-        loop {
+        let budget = requests;
+        let is_waited_for = loop {
             match self.dispatch(id, &mut input, &mut requests) {
                 Served::Dry if self.read(id, &mut input, &mut bytes) => {}
-                Served::Dry => break,
+                Served::Dry => break true,
                 // A deferred call is out: bytes may still arrive, up to the ring's size.
                 Served::Waiting => {
                     while self.read(id, &mut input, &mut bytes) {}
-                    break;
+                    break false;
                 }
                 Served::Budget => {
                     self.enqueue(id);
-                    break;
+                    break false;
                 }
-                Served::Stopped => break,
+                Served::Stopped => break false,
             }
-        }
+        };
+        // How long the peer may take for the rest of what it has begun; our own delays do not count.
+        input.since = match input.since {
+            _ if !is_waited_for => None,
+            Some(since) if requests == budget => Some(since),
+            _ => Some(self.hub.now.0),
+        };
         if let Some(conn) = self.hub.conns.get_mut(id)
             && conn.phase == Phase::Open
             && !input.is_idle()
@@ -60,7 +67,6 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             self.inputs.push(input);
         }
         self.see_whether_late(id);
-        self.watch_progress(id);
     }
 
     /// Dispatches what the ring holds.
@@ -90,8 +96,8 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                     self.settle(id, outcome);
                     true
                 }
-                Codec::JsonRpc(_) => self.json(id, input),
-                Codec::Line(_) => self.line(id, input),
+                Codec::JsonRpc { .. } => self.json(id, input),
+                Codec::Line { .. } => self.line(id, input),
                 Codec::Echo => self.echo(id, input),
                 Codec::Files(_) => self.file_command(id, input),
             };
@@ -106,7 +112,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// The next thing in a JSON connection's ring; `false` when there is none.
     fn json(&mut self, id: ConnId, input: &mut Input) -> bool {
         let Some(conn) = self.hub.conns.get_mut(id) else { return false };
-        let Codec::JsonRpc(framer) = &mut conn.codec else { return false };
+        let Codec::JsonRpc { framer, .. } = &mut conn.codec else { return false };
         let late = conn.late;
         let step = framer.next(input, &self.hub.limits);
         let framing = framer.framing();
@@ -138,7 +144,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         let max = self.hub.limits.max_line_bytes;
         let Some(conn) = self.hub.conns.get_mut(id) else { return false };
         let (peer, eof, late) = (conn.peer, conn.eof, conn.late);
-        let Codec::Line(framer) = &mut conn.codec else { return false };
+        let Codec::Line { framer, .. } = &mut conn.codec else { return false };
         let step = match framer.next(input, max) {
             LineStep::Dry if eof => framer.finish(input),
             step => step,
@@ -146,6 +152,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         match step {
             LineStep::Dry => return false,
             _ if late => self.hub.raw(id, b"The server is shutting down\n"),
+            _ if !self.hub.may_ask(id) => self.hub.raw(id, b"Too fast: this line was not read\n"),
             LineStep::TooLong => {
                 self.hub.counters.max_line_bytes += 1;
                 self.tell_line(id, peer, Line::TooLong(max));
@@ -178,7 +185,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     fn dry(&mut self, id: ConnId, input: &mut Input) -> Served {
         let Some(conn) = self.hub.conns.get_mut(id) else { return Served::Stopped };
         if conn.eof {
-            if let Codec::JsonRpc(framer) = &conn.codec
+            if let Codec::JsonRpc { framer, .. } = &conn.codec
                 && framer.is_inside()
             {
                 let at = input.ring.len();
@@ -237,13 +244,13 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                     _ => input.ring.commit(n),
                 }
                 *bytes = bytes.saturating_sub(n);
-                if let Codec::JsonRpc(framer) = &mut conn.codec
+                if let Codec::JsonRpc { framer, .. } = &mut conn.codec
                     && was_empty
                     && conn.drained
                 {
                     framer.fresh_read(input.ring.run(0)[0]);
                 }
-                conn.heard = self.now;
+                conn.heard = self.hub.now;
                 // A short read has emptied the socket: to ask once more would cost a call to learn that.
                 conn.drained = n < room;
                 conn.readable = !conn.drained;

@@ -26,11 +26,19 @@ pub struct Input {
     scanner: Scanner,
     /// How many bytes of the text at the ring's front the scanner has seen.
     scanned: usize,
+    /// Since when the loop has waited for the rest of what is in here, in milliseconds of its clock, while it does.
+    pub since: Option<u64>,
 }
 
 impl Default for Input {
     fn default() -> Self {
-        Self { ring: Ring::new(READ_CHUNK), line: Vec::new(), scanner: Scanner::new(1), scanned: 0 }
+        Self {
+            ring: Ring::new(READ_CHUNK),
+            line: Vec::new(),
+            scanner: Scanner::new(1),
+            scanned: 0,
+            since: None,
+        }
     }
 }
 
@@ -44,6 +52,7 @@ impl Input {
     pub fn clear(&mut self) {
         self.ring.consume(self.ring.len());
         self.line.clear();
+        self.since = None;
     }
 }
 
