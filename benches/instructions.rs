@@ -78,7 +78,7 @@ fn outbox_answer(units: u32) {
     let (mut turn, mut outbox) = (Turn::default(), Outbox::new(Encoding::FIRST));
     for _ in 0..units {
         turn.own(&mut outbox, Kind::Answer, |out| out.extend_from_slice(black_box(&[b'x'; 64])));
-        turn.flush(&mut outbox, true, |slices| Ok(length(slices))).expect("it takes all");
+        turn.flush(&mut outbox, true, Millis(0), |slices| Ok(length(slices))).expect("it takes all");
         turn.reset();
     }
 }
@@ -90,7 +90,7 @@ fn outbox_broadcast(units: u32) {
     for _ in 0..units {
         turn.broadcast(None, |log, _| log.extend_from_slice(black_box(&[b'x'; 64])));
         for outbox in &mut all {
-            turn.flush(outbox, true, |slices| Ok(length(slices))).expect("it takes all");
+            turn.flush(outbox, true, Millis(0), |slices| Ok(length(slices))).expect("it takes all");
         }
         turn.reset();
     }

@@ -4,7 +4,6 @@
 //! does not use.
 
 #[path = "common/world.rs"]
-#[allow(dead_code, reason = "each file of tests uses its part of the world")]
 mod world;
 
 use std::os::fd::RawFd;
