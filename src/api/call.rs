@@ -12,6 +12,9 @@ pub trait Directory {
     /// Visits every open connection, in no particular order.
     fn visit(&self, each: &mut dyn FnMut(ConnId, Peer));
 
+    /// Where an open connection comes from.
+    fn peer_of(&self, conn: ConnId) -> Option<Peer>;
+
     /// All counters, as of the end of the last turn.
     fn stats(&self) -> Stats;
 }
@@ -38,11 +41,14 @@ pub struct Call<'a> {
 #[cfg(test)]
 impl<'a> Call<'a> {
     /// A call out of nowhere, for tests of handlers: `args` are raw JSON, by the position of their rules.
-    /// Nobody is connected, and late answers are thrown away.
+    /// Nobody is open, every id has come from 127.0.0.1 and port 5000 + its index, and late answers are thrown away.
     pub(crate) fn for_test(conn: ConnId, peer: Peer, params: &'a [Param], args: &[&'a str]) -> Self {
         struct Nowhere;
         impl Directory for Nowhere {
             fn visit(&self, _: &mut dyn FnMut(ConnId, Peer)) {}
+            fn peer_of(&self, conn: ConnId) -> Option<Peer> {
+                Some(std::net::SocketAddr::from(([127, 0, 0, 1], 5000 + conn.index as u16)).into())
+            }
             fn stats(&self) -> Stats {
                 Stats { samples: Vec::new(), turn_time: Default::default() }
             }
@@ -83,6 +89,11 @@ impl<'a> Call<'a> {
         let mut all = Vec::new();
         self.directory.visit(&mut |conn, peer| all.push((conn, peer)));
         all
+    }
+
+    /// Where an open connection comes from.
+    pub fn peer_of(&self, conn: ConnId) -> Option<Peer> {
+        self.directory.peer_of(conn)
     }
 
     /// What the server has counted since it began.

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::api::{ConnId, Peer};
+use crate::api::ConnId;
 
 /// The joined users.
 #[derive(Default)]
@@ -25,7 +25,6 @@ pub struct Room {
 
 struct Seat {
     name: Rc<str>,
-    peer: Peer,
     place: u32,
 }
 
@@ -52,7 +51,7 @@ impl Room {
     }
 
     /// Gives a connection that has not joined a name that nobody has.
-    pub fn join(&mut self, conn: ConnId, peer: Peer, name: &str) {
+    pub fn join(&mut self, conn: ConnId, name: &str) {
         let name: Rc<str> = name.into();
         let before = self.names.insert(Rc::clone(&name), conn);
         assert!(before.is_none(), "two users of one name");
@@ -64,7 +63,7 @@ impl Room {
         }
         let place = self.order.len() as u32;
         self.order.push(Some(conn));
-        self.seats[conn.index()] = Some(Box::new(Seat { name, peer, place }));
+        self.seats[conn.index()] = Some(Box::new(Seat { name, place }));
     }
 
     /// Takes a connection out; its name, if it had joined.
@@ -81,10 +80,10 @@ impl Room {
     }
 
     /// The users in join order.
-    pub fn users(&self) -> impl Iterator<Item = (&str, Peer)> {
+    pub fn users(&self) -> impl Iterator<Item = (ConnId, &str)> {
         self.order.iter().flatten().filter_map(|conn| {
             let seat = self.seats[conn.index()].as_ref()?;
-            Some((&*seat.name, seat.peer))
+            Some((*conn, &*seat.name))
         })
     }
 
@@ -93,7 +92,7 @@ impl Room {
         if std::mem::take(&mut self.stale) {
             let mut rendered = std::mem::take(&mut self.rendered);
             rendered.clear();
-            for (name, _) in self.users() {
+            for (_, name) in self.users() {
                 append(&mut rendered, name);
             }
             rendered.shrink_to(2 * rendered.len());
@@ -128,7 +127,7 @@ mod tests {
     #[test]
     fn an_old_id_of_a_reused_slot_is_nobody() {
         let mut room = Room::default();
-        room.join(ConnId::new(0, 1), Peer::unix(1), "new");
+        room.join(ConnId::new(0, 1), "new");
         assert_eq!(room.name_of(ConnId::new(0, 0)), None);
         assert_eq!(room.leave(ConnId::new(0, 0)), None);
         assert_eq!(room.holder("new"), Some(ConnId::new(0, 1)));
@@ -149,13 +148,13 @@ mod tests {
                     }
                     None => {
                         prop_assert_eq!(room.leave(conn), None);
-                        room.join(conn, Peer::unix(index.into()), &name);
+                        room.join(conn, &name);
                         list.push((index, name.clone()));
                     }
                 }
                 prop_assert_eq!(room.len(), list.len());
                 prop_assert_eq!(room.holder(&name).is_some(), list.iter().any(|(n, _)| *n == index));
-                let users: Vec<_> = room.users().map(|(name, _)| name.to_owned()).collect();
+                let users: Vec<_> = room.users().map(|(_, name)| name.to_owned()).collect();
                 prop_assert_eq!(&users, &list.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>());
                 if look {
                     let parsed: Vec<String> = serde_json::from_str(&format!("[{}]", room.names_json())).unwrap();

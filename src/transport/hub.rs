@@ -281,6 +281,10 @@ impl Directory for Hub {
         }
     }
 
+    fn peer_of(&self, conn: ConnId) -> Option<Peer> {
+        self.conns.get(conn).map(|conn| conn.peer)
+    }
+
     fn stats(&self) -> Stats {
         self.counters.stats(&[
             ("connections", self.conns.len() as u64, "Open connections."),

@@ -68,7 +68,7 @@ impl Chat {
     fn obey(&mut self, conn: ConnId, command: &str, fx: &mut Effects) {
         match command {
             "users" => {
-                let names: Vec<&str> = self.room.users().map(|(name, _)| name).collect();
+                let names: Vec<&str> = self.room.users().map(|(_, name)| name).collect();
                 fx.line(conn, format_args!("Online users ({}): {}", names.len(), names.join(", ")));
             }
             "ping" => fx.line(conn, format_args!("PONG")),

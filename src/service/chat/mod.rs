@@ -109,7 +109,7 @@ impl Chat {
         if let Some(old) = self.room.leave(conn) {
             system(fx, conn, format_args!("{old} has left the chat!"));
         }
-        self.room.join(conn, peer, &name);
+        self.room.join(conn, &name);
         if self.rules.require_join {
             fx.subscribe(conn);
         }

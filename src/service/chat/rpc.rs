@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::{Chat, Said};
-use crate::api::{Call, Effects, Fault, Peer, Reply};
+use crate::api::{Call, Effects, Fault, Reply};
 
 /// The longest time between two pings that can be asked for, in seconds: a day.
 const MAX_HEARTBEAT: f64 = 86_400.0;
@@ -58,7 +58,8 @@ pub(super) fn users(chat: &mut Chat, call: Call<'_>, fx: &mut Effects) -> Result
                 users: Vec<User<'a>>,
                 count: usize,
             }
-            let user = |(username, peer): (_, Peer)| User { username, address: peer.to_string() };
+            let address = |conn| call.peer_of(conn).map(|peer| peer.to_string()).unwrap_or_default();
+            let user = |(conn, username)| User { username, address: address(conn) };
             let users = chat.room.users().map(user).collect();
             fx.reply(&Users { status: "success", message: "Users retrieved successfully", users, count })
         }

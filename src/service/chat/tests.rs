@@ -73,7 +73,7 @@ impl Bench {
     }
 
     fn users(&self) -> Vec<String> {
-        self.0.room.users().map(|(name, _)| name.to_owned()).collect()
+        self.0.room.users().map(|(_, name)| name.to_owned()).collect()
     }
 
     fn closed(&mut self, n: u32, why: Closed) -> Effects {
