@@ -11,6 +11,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Open connections over all services. A further one is told so and closed.
     pub max_connections: usize,
+    /// Open connections of one address; 0: no limit. `None`: 64, and no limit for this machine's own.
+    pub max_connections_per_ip: Option<u32>,
     /// One JSON text, from its first byte to its last. More ends the connection.
     pub max_message_bytes: usize,
     /// One line of the line chat. A longer one is dropped up to its end, and its sender told.
@@ -68,6 +70,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
+            max_connections_per_ip: None,
             max_message_bytes: 64 * 1024,
             max_line_bytes: 4096,
             max_depth: 64,

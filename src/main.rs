@@ -27,7 +27,7 @@ use rawline::limits::RESERVED_FDS;
 use rawline::log::Format;
 use rawline::service::chat::{Chat, Rules};
 use rawline::transport::files::Share;
-use rawline::transport::server::{ByteOrder, SocketOptions, raise_descriptor_limit};
+use rawline::transport::server::{ByteOrder, SocketOptions, log_panics, raise_descriptor_limit};
 use rawline::{Limits, Server, Wire, log};
 
 /// Why the process ends, and how.
@@ -91,6 +91,7 @@ fn serve(flags: Flags, environment: Vec<(OsString, OsString)>) -> Result<(), Fai
     let config = &loaded.config;
     log::set_level(config.log_level);
     log::set_format(config.log_format);
+    log_panics();
     // Before anything is opened that could get its number.
     let mut announcer = Announcer::new(config.ready_fd, &environment)?;
     for warning in &loaded.warnings {

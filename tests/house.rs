@@ -65,6 +65,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "transport::files",
             "transport::io",
             "transport::mailbox",
+            "transport::panics",
             "transport::sys",
             "transport::workers",
         ],
@@ -81,6 +82,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "transport::files",
             "transport::hub",
             "transport::io",
+            "transport::addresses",
             "transport::mailbox",
             "transport::metered",
             "transport::timer",
@@ -100,7 +102,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "transport::slab",
         ],
     ),
-    ("transport::dispatch", &["api", "transport::codec", "transport::hub", "transport::job"]),
+    (
+        "transport::dispatch",
+        &["api", "transport::codec", "transport::hub", "transport::job", "transport::panics"],
+    ),
+    ("transport::panics", &["api", "log"]),
+    ("transport::addresses", &["api"]),
     ("transport::job", &["api", "limits", "transport::codec"]),
     (
         "transport::connection",
@@ -157,7 +164,7 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     ("Mutex", &["src/transport/mailbox.rs", "src/transport/workers.rs", "src/transport/files/"]),
     ("thread", &["src/transport/workers.rs", "src/transport/sys/contract.rs"]),
     ("sleep", &[]),
-    ("HashMap", &["src/service/room.rs"]),
+    ("HashMap", &["src/service/room.rs", "src/transport/addresses.rs"]),
     ("async", &[]),
 ];
 

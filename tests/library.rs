@@ -7,6 +7,7 @@
 mod world;
 
 use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rawline::transport::event_loop::EventLoop;
 use rawline::{
@@ -151,6 +152,14 @@ impl Bench {
         self.world.send(fd, format!("{line}\n"));
         self.settle();
         self.heard(fd)
+    }
+
+    /// It was told, got a FIN, and is closed when it has one of its own.
+    fn is_refused(&mut self, fd: RawFd) {
+        assert_eq!(self.world.end(fd), Some(End::HalfClosed));
+        self.world.fin(fd);
+        self.settle();
+        assert_eq!(self.world.end(fd), Some(End::Closed));
     }
 
     fn heard(&mut self, fd: RawFd) -> Vec<String> {
@@ -314,7 +323,7 @@ fn a_panic_is_answered_ends_its_connection_and_leaves_no_effects() {
     let two = [v2("panic", "[]", 1), v2("add", "[1]", 2)].join("\n");
     let answer = format!(r#"{{"jsonrpc":"2.0","error":{PANICKED},"id":1}}"#);
     assert_eq!(bench.ask(a, &two), [answer], "and nothing behind it is dispatched");
-    assert_eq!(bench.world.end(a), Some(End::Closed));
+    bench.is_refused(a);
     assert_eq!(bench.heard(b), NOTHING);
     assert_eq!(bench.ask(b, &v2("add", "[0]", 3)), [result("1", 3)], "the others are served");
 
@@ -322,7 +331,7 @@ fn a_panic_is_answered_ends_its_connection_and_leaves_no_effects() {
     let batch = format!("[{},{},{}]", v2("add", "[1]", 1), v2("panic", "[]", 2), v2("add", "[9]", 3));
     let answers = format!(r#"[{},{{"jsonrpc":"2.0","error":{PANICKED},"id":2}}]"#, result("2", 1));
     assert_eq!(bench.ask(c, &batch), [answers]);
-    assert_eq!(bench.world.end(c), Some(End::Closed));
+    bench.is_refused(c);
     bench.ask(b, &v2("stop", "[]", 4));
     let office = bench.event_loop.run();
     assert_eq!(office.sum, 3);
@@ -339,8 +348,60 @@ fn a_notification_that_panics_is_not_answered_and_ends_its_connection_all_the_sa
     ] {
         let [a] = bench.connect();
         assert_eq!(bench.ask(a, text), NOTHING);
-        assert_eq!(bench.world.end(a), Some(End::Closed));
+        bench.is_refused(a);
     }
+}
+
+/// A service whose state a panic can break, and whose guard and greeting panic too.
+#[derive(Default)]
+struct Fragile {
+    broken: bool,
+    greetings: usize,
+}
+
+impl Service for Fragile {
+    const ROUTES: &'static [Route<Self>] = &[
+        Route::new("ping", &[], |_, _, _| Ok(Reply::fixed("1"))),
+        Route::new("trip", &[], |_, _, _| unreachable!("the guard is first"))
+            .guarded(|_, _| panic!("as a bug would")),
+        Route::new("break", &[], |fragile: &mut Fragile, _, _| {
+            fragile.broken = true;
+            panic!("half done")
+        }),
+    ];
+
+    fn opened(&mut self, _: ConnId, _: Peer, _: Wire, _: &mut Effects) {
+        self.greetings += 1;
+        assert!(self.greetings != 2, "as a bug would");
+    }
+
+    fn is_sound(&self) -> bool {
+        !self.broken
+    }
+}
+
+#[test]
+fn a_guard_or_a_greeting_that_panics_ends_one_connection_and_a_broken_service_the_server() {
+    let world = World::new(Kernel::KIND);
+    let mut event_loop = EventLoop::new(world.clone(), Fragile::default(), Limits::default()).unwrap();
+    event_loop.listen(Wire::JsonRpc, LISTENER).unwrap();
+    let good = world.connect();
+    let [greeted, guarded] = [world.connect(), world.connect()];
+    world.send(guarded, v2("trip", "[]", 1));
+    (0..5).for_each(|_| assert!(event_loop.turn()));
+    assert_eq!(world.end(greeted), Some(End::HalfClosed));
+    assert_eq!(world.end(guarded), Some(End::HalfClosed));
+    assert_eq!(world.take(guarded), format!(r#"{{"jsonrpc":"2.0","error":{PANICKED},"id":1}}"#));
+    world.send(good, v2("ping", "[]", 2));
+    (0..5).for_each(|_| assert!(event_loop.turn()));
+    assert_eq!(world.take(good), result("1", 2));
+    assert_eq!(event_loop.stats().get("panics", None), Some(2));
+    assert_eq!(event_loop.stats().get("closed", Some("panic")), Some(2));
+
+    world.send(good, v2("break", "[]", 3));
+    let turned = catch_unwind(AssertUnwindSafe(|| while event_loop.turn() {}));
+    let why = turned.unwrap_err();
+    assert_eq!(why.downcast_ref::<&str>(), Some(&"a panic has left the service broken"));
 }
 
 #[test]

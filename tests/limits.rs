@@ -64,6 +64,23 @@ const CASES: &[Case] = &[
         },
     ),
     case(
+        "max-connections-per-ip",
+        Wire::JsonRpc,
+        &[("max-connections-per-ip", "3")],
+        ("limited", "max_connections_per_ip"),
+        |bench, above| {
+            let others = [bench.connect(), bench.connect()];
+            if above {
+                let one_more = bench.connect();
+                assert_eq!(bench.world.take(one_more), r#"{"error":"Too many connections","code":-32000}"#);
+                bench.world.fin(others[0]);
+                bench.settle();
+                let next = bench.connect();
+                assert_eq!(bench.ask(next, PING), PONG, "who leaves makes room");
+            }
+        },
+    ),
+    case(
         "max-message-bytes",
         Wire::JsonRpc,
         &[("max-message-bytes", "1KiB")],
@@ -397,6 +414,11 @@ const PONG: &str = r#"{"status":"success","message":"pong"}"#;
 const INVALID: &str = r#"{"error":"Invalid request","code":-32600}"#;
 const TOO_FAST: &str = r#"{"error":"Too fast","code":-32001}"#;
 
+/// The first case of a limit.
+fn case_of(limit: &str) -> &'static Case {
+    CASES.iter().find(|case| case.limit == limit).expect("every limit has one")
+}
+
 /// A PUT of version 2, without its bytes.
 fn put(name: &str, size: u64) -> Vec<u8> {
     [&[0x13][..], &(name.len() as u16).to_be_bytes(), name.as_bytes(), &size.to_be_bytes(), &[0; 32]].concat()
@@ -506,7 +528,7 @@ impl Bench {
         };
         let overhead = {
             // Measured on a server of its own.
-            let mut other = Bench::new(&CASES[3], false);
+            let mut other = Bench::new(case_of("max-depth"), false);
             let hears = other.connect();
             other.ask(other.good, &say(1));
             other.world.take(hears).len() - 1
@@ -525,6 +547,13 @@ impl Bench {
         self.settle();
     }
 
+    /// So many turns, in which the listener may find nothing to accept with.
+    fn turn(&mut self, turns: usize) {
+        for _ in 0..turns {
+            self.event_loop.turn();
+        }
+    }
+
     fn is_refused(&mut self, peer: RawFd, refused: bool) {
         assert_eq!(self.world.end(peer), refused.then_some(End::HalfClosed));
         if refused {
@@ -532,6 +561,13 @@ impl Bench {
             self.settle();
             assert_eq!(self.world.end(peer), Some(End::Closed));
         }
+    }
+
+    /// The same, while the listener has reason to be ready.
+    fn good_is_served_now(&mut self) {
+        self.world.send(self.good, PING);
+        self.turn(3);
+        assert!(self.world.take(self.good).ends_with(PONG), "a good client is served");
     }
 
     fn good_is_served(&mut self) {
@@ -580,4 +616,41 @@ fn every_limit_acts_when_it_is_reached_and_not_before() {
             }
         }
     }
+}
+
+/// No descriptor is left: the next client is told, the listener rests and does not spin, and it goes on when one is free.
+#[test]
+fn without_descriptors_the_next_is_told_and_the_listener_rests() {
+    let mut bench = Bench::new(case_of("max-depth"), false);
+    bench.world.set_descriptors(2);
+    // The kernel looks for a descriptor before it looks into the queue: already this one makes the listener rest.
+    let last = bench.connect();
+    let [told, waits] = [bench.world.connect(), bench.world.connect()];
+    bench.world.pass(Duration::from_millis(10));
+    bench.turn(10);
+    assert_eq!(bench.world.take(told), r#"{"error":"Too many connections","code":-32000}"#);
+    assert_eq!((bench.world.end(told), bench.world.end(waits)), (Some(End::Closed), None));
+    assert_eq!(bench.stat("limited", Some("open_files")), 1);
+    let accepts = bench.world.calls("accept");
+    bench.turn(1000);
+    bench.good_is_served_now();
+    assert_eq!(bench.world.calls("accept"), accepts, "it does not ask again while it rests");
+    for rest in [20, 40, 80, 160, 320, 640, 1000, 1000] {
+        let before = bench.stat("listener_rests", None);
+        // Somebody always waits.
+        bench.world.connect();
+        bench.world.pass(Duration::from_millis(rest - 10));
+        bench.turn(10);
+        bench.world.pass(Duration::from_millis(10));
+        bench.turn(10);
+        assert_eq!(bench.stat("listener_rests", None), before + 1, "a rest of {rest} ms");
+    }
+    bench.world.fin(last);
+    bench.turn(10);
+    bench.world.set_descriptors(100);
+    bench.world.pass(Duration::from_secs(1));
+    bench.settle();
+    let new = bench.connect();
+    assert_eq!(bench.ask(new, PING), PONG);
+    bench.good_is_served();
 }

@@ -50,6 +50,12 @@ pub trait Service: Sized + 'static {
     /// ignores it.
     fn uploaded(&mut self, _name: &str, _bytes: u64, _fx: &mut Effects) {}
 
+    /// Whether all that it keeps fits together. Asked after one of its functions has panicked, which may have left something
+    /// half done: if not, the server ends with a panic of its own rather than go on. The default trusts that it is.
+    fn is_sound(&self) -> bool {
+        true
+    }
+
     /// A connection can say nothing more: called exactly once for each `opened`, before its descriptor
     /// is closed. It no longer hears broadcasts.
     fn closed(&mut self, _conn: ConnId, _peer: Peer, _why: Closed, _fx: &mut Effects) {}

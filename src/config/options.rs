@@ -262,6 +262,13 @@ pub static OPTIONS: &[Opt] = &[
         field: Field::Auto(|c| &mut c.max_connections, 1..=10_000_000),
     },
     Opt {
+        name: "max-connections-per-ip",
+        group: Group::Limits,
+        help: "Open connections of one address, or of one /64 network of IPv6; 0 is no limit. auto is 64, and none for \
+               this machine itself. One more is told so and closed.",
+        field: Field::Auto(|c| &mut c.limits.max_connections_per_ip, 0..=10_000_000),
+    },
+    Opt {
         name: "max-message-bytes",
         group: Group::Limits,
         help: "One JSON text. A larger one is refused and ends its connection, which bounds what one client \

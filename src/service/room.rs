@@ -101,6 +101,20 @@ impl Room {
         &self.rendered
     }
 
+    /// Whether the invariant holds.
+    pub fn is_sound(&self) -> bool {
+        let is_seated = |(place, conn): (usize, ConnId)| {
+            let seat = self.seats.get(conn.index()).and_then(Option::as_ref);
+            seat.is_some_and(|seat| {
+                seat.place as usize == place && self.names.get(&seat.name).copied() == Some(conn)
+            })
+        };
+        let joined = self.order.iter().enumerate().filter_map(|(place, conn)| Some((place, (*conn)?)));
+        joined.clone().all(is_seated)
+            && joined.count() == self.names.len()
+            && self.seats.iter().flatten().count() == self.names.len()
+    }
+
     fn close_gaps(&mut self) {
         self.order.retain(Option::is_some);
         self.order.shrink_to(2 * self.order.len());

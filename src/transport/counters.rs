@@ -40,6 +40,8 @@ counters! {
     accepted: "accepted",
     /// Connections that had gone before they were accepted.
     aborted: "accept_aborted",
+    /// Connections that the kernel would not watch.
+    unwatched: "accept_unwatched",
     /// Times that a listener rested because there was no descriptor or no memory.
     listener_rests: "listener_rests",
     /// JSON texts, lines and file commands received whole.
@@ -56,6 +58,10 @@ counters! {
     panics: "panics",
     /// Times that a limit was reached and its policy applied, unless that closed the connection.
     max_connections: "limited" { "limit" = "max_connections" },
+    /// A connection was turned away: its address had as many.
+    max_connections_per_ip: "limited" { "limit" = "max_connections_per_ip" },
+    /// A connection was turned away: no descriptor was left.
+    open_files: "limited" { "limit" = "open_files" },
     /// A line that was dropped.
     max_line_bytes: "limited" { "limit" = "max_line_bytes" },
     /// A batch that was refused whole.

@@ -5,7 +5,6 @@
 //! answers are collected. A panic in a handler is caught here and its effects are discarded. Never touches a
 //! socket or a ring: the event loop hands it texts and it fills the hub.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::api::{
@@ -16,6 +15,7 @@ use crate::transport::codec::jsonrpc::request::{Dialect, Rejected, Request, bind
 use crate::transport::codec::jsonrpc::walk::{Elements, elements};
 use crate::transport::hub::Hub;
 use crate::transport::job::{Batch, Job, Waiting};
+use crate::transport::panics;
 
 /// A service's routes, indexed by name.
 pub struct Table<S: 'static> {
@@ -94,23 +94,23 @@ impl<S: Service> Dispatcher<S> {
     }
 
     /// Tells the service of a new connection.
-    pub fn opened(&mut self, hub: &mut Hub, id: ConnId, peer: Peer, wire: Wire) {
-        self.notify(hub, |service, fx| service.opened(id, peer, wire, fx));
+    pub fn opened(&mut self, hub: &mut Hub, id: ConnId, peer: Peer, wire: Wire) -> Outcome {
+        self.notify(hub, Some(id), |service, fx| service.opened(id, peer, wire, fx))
     }
 
     /// Hands the service a line of the line chat.
     pub fn line(&mut self, hub: &mut Hub, id: ConnId, peer: Peer, line: Line<'_>) -> Outcome {
-        self.notify(hub, |service, fx| service.line(id, peer, line, fx))
+        self.notify(hub, Some(id), |service, fx| service.line(id, peer, line, fx))
     }
 
     /// Tells the service of a file that was stored.
     pub fn uploaded(&mut self, hub: &mut Hub, name: &str, bytes: u64) {
-        self.notify(hub, |service, fx| service.uploaded(name, bytes, fx));
+        self.notify(hub, None, |service, fx| service.uploaded(name, bytes, fx));
     }
 
     /// Tells the service that a connection has ended.
     pub fn closed(&mut self, hub: &mut Hub, id: ConnId, peer: Peer, why: Closed) {
-        self.notify(hub, |service, fx| service.closed(id, peer, why, fx));
+        self.notify(hub, Some(id), |service, fx| service.closed(id, peer, why, fx));
     }
 
     /// Dispatches one complete JSON text.
@@ -263,29 +263,20 @@ impl<S: Service> Dispatcher<S> {
         let Some(row) = self.table.find(&request.method) else {
             return refused(unknown_method(request));
         };
-        if let Err(fault) = (row.guard)(&self.service, id) {
-            return refused(fault);
-        }
-        let args = match bind(request.params, row.params) {
-            Ok(args) => args,
-            Err(fault) => return refused(fault),
-        };
         let Some(conn) = hub.conns.get(id) else { return refused(Fault::shutting_down()) };
         self.tickets = self.tickets.wrapping_add(1);
-        let call = Call {
-            conn: id,
-            peer: conn.peer,
-            args,
-            params: row.params,
-            ticket: self.tickets,
-            directory: hub,
-            mail: &self.mail,
-        };
+        let (peer, ticket, mail) = (conn.peer, self.tickets, &self.mail);
         let (service, fx) = (&mut self.service, &mut self.fx);
-        let (result, outcome) = match catch_unwind(AssertUnwindSafe(|| (row.handler)(service, call, fx))) {
-            Ok(result) => (result, Outcome::Done),
-            Err(_) => {
-                hub.counters.panics += 1;
+        let called = panics::catch(Some(id), || {
+            (row.guard)(service, id)?;
+            let args = bind(request.params, row.params)?;
+            let call = Call { conn: id, peer, args, params: row.params, ticket, directory: hub, mail };
+            (row.handler)(service, call, fx)
+        });
+        let (result, outcome) = match called {
+            Some(result) => (result, Outcome::Done),
+            None => {
+                self.survive(hub);
                 (Err(Fault::internal("the handler panicked".into())), Outcome::Panicked)
             }
         };
@@ -296,12 +287,26 @@ impl<S: Service> Dispatcher<S> {
         (result, outcome)
     }
 
-    fn notify(&mut self, hub: &mut Hub, tell: impl FnOnce(&mut S, &mut Effects)) -> Outcome {
+    /// A handler panicked. What it asked for is forgotten; what it did to the service cannot be undone.
+    ///
+    /// # Panics
+    /// If that is broken now: to go on with it would do more harm than to end.
+    fn survive(&mut self, hub: &mut Hub) {
+        hub.counters.panics += 1;
+        self.fx.clear();
+        assert!(self.service.is_sound(), "a panic has left the service broken");
+    }
+
+    fn notify(
+        &mut self,
+        hub: &mut Hub,
+        conn: Option<ConnId>,
+        tell: impl FnOnce(&mut S, &mut Effects),
+    ) -> Outcome {
         self.fx.clear();
         let (service, fx) = (&mut self.service, &mut self.fx);
-        if catch_unwind(AssertUnwindSafe(|| tell(service, fx))).is_err() {
-            hub.counters.panics += 1;
-            self.fx.clear();
+        if panics::catch(conn, || tell(service, fx)).is_none() {
+            self.survive(hub);
             return Outcome::Panicked;
         }
         self.apply(hub);

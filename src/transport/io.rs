@@ -183,6 +183,14 @@ pub trait Io {
     /// an accepted socket (TCP_NODELAY, keepalive).
     fn accept(&mut self, listener: RawFd) -> Result<(RawFd, Peer), AcceptFault>;
 
+    /// Gives up the descriptor that is kept to `accept` one connection when no other is left; whether there was one.
+    fn give_up_spare(&mut self) -> bool {
+        false
+    }
+
+    /// Keeps one again.
+    fn keep_spare(&mut self) {}
+
     /// Registers a descriptor, level-triggered.
     fn add(&mut self, fd: RawFd, token: Token, interest: Interest) -> Result<(), IoFault>;
 

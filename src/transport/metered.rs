@@ -100,6 +100,14 @@ impl<I: Io> Io for Metered<I> {
         self.count(Kind::Accept).accept(listener)
     }
 
+    fn give_up_spare(&mut self) -> bool {
+        self.io.give_up_spare()
+    }
+
+    fn keep_spare(&mut self) {
+        self.io.keep_spare();
+    }
+
     fn add(&mut self, fd: RawFd, token: Token, interest: Interest) -> Result<(), IoFault> {
         self.count(Kind::Add).add(fd, token, interest)
     }

@@ -3,6 +3,7 @@
 //! Never knows what a method means. [`event_loop`] is the place to begin: a turn is a list of steps, and each step
 //! leads to the file that does it.
 
+pub mod addresses;
 pub mod codec;
 pub mod connection;
 pub mod counters;
@@ -15,6 +16,7 @@ pub mod job;
 pub mod mailbox;
 pub mod metered;
 pub mod outbox;
+pub mod panics;
 pub mod rate;
 pub mod ring;
 pub mod server;

@@ -16,6 +16,7 @@ use crate::transport::files::Share;
 use crate::transport::files::store::Store;
 use crate::transport::io::{Io, IoFault};
 use crate::transport::mailbox::{Handle, Mailbox};
+use crate::transport::panics;
 use crate::transport::sys::{self, OsIo};
 use crate::transport::workers::Helpers;
 
@@ -163,6 +164,12 @@ impl Server {
         }
         Ok(event_loop.run())
     }
+}
+
+/// From now on every panic of this process is one line of the log: where it was, and while which connection was served. A
+/// program whose log is rawline's wants this; it takes the place of the panic hook.
+pub fn log_panics() {
+    panics::log_them();
 }
 
 /// Raises the limit of open files (RLIMIT_NOFILE) to the hard limit; the limit now in force.

@@ -71,6 +71,9 @@ struct State {
     listening: Option<(Token, Interest)>,
     signal: Option<Signal>,
     next_fd: RawFd,
+    /// Descriptors that sockets may have; the spare one is another.
+    descriptors: usize,
+    spare: bool,
     /// Every call that a strace would show, by name.
     ledger: BTreeMap<&'static str, usize>,
 }
@@ -90,6 +93,8 @@ impl World {
             listening: None,
             signal: None,
             next_fd: LISTENER + 1,
+            descriptors: usize::MAX,
+            spare: true,
             ledger: BTreeMap::new(),
         })))
     }
@@ -119,6 +124,11 @@ impl World {
     /// The peer reads no more than this from here on.
     pub fn set_window(&self, fd: RawFd, window: Option<usize>) {
         self.socket(fd, |socket| socket.window = window);
+    }
+
+    /// From here on so many sockets can be open; one that waits to be accepted needs none.
+    pub fn set_descriptors(&self, descriptors: usize) {
+        self.0.borrow_mut().descriptors = descriptors;
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -179,6 +189,11 @@ impl State {
         events
     }
 
+    fn closed(&self) -> usize {
+        let is_closed = |socket: &&Socket| matches!(socket.end, Some(End::Closed | End::Aborted));
+        self.sockets.values().filter(is_closed).count()
+    }
+
     fn count(&mut self, name: &'static str) {
         *self.ledger.entry(name).or_default() += 1;
     }
@@ -214,9 +229,23 @@ impl Io for World {
         assert_eq!(listener, LISTENER);
         let mut state = self.0.borrow_mut();
         state.count("accept");
+        let open = state.sockets.len() - state.waiting.len() - state.closed();
+        if open >= state.descriptors + usize::from(!state.spare) {
+            return Err(AcceptFault::NoDescriptors);
+        }
         let fd = state.waiting.pop_front().ok_or(AcceptFault::WouldBlock)?;
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 40_000 + fd as u16));
         Ok((fd, address.into()))
+    }
+
+    fn give_up_spare(&mut self) -> bool {
+        std::mem::take(&mut self.0.borrow_mut().spare)
+    }
+
+    fn keep_spare(&mut self) {
+        let mut state = self.0.borrow_mut();
+        let open = state.sockets.len() - state.waiting.len() - state.closed();
+        state.spare |= open <= state.descriptors;
     }
 
     fn add(&mut self, fd: RawFd, token: Token, interest: Interest) -> Result<(), IoFault> {

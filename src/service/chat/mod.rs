@@ -74,6 +74,10 @@ impl Service for Chat {
         }
     }
 
+    fn is_sound(&self) -> bool {
+        self.room.is_sound()
+    }
+
     fn closed(&mut self, conn: ConnId, _peer: Peer, why: Closed, fx: &mut Effects) {
         if let Some(name) = self.room.leave(conn)
             && why != Closed::Shutdown

@@ -23,11 +23,13 @@ pub(super) struct Listener {
     rest: Option<Millis>,
     /// How long its next rest is.
     next_rest: Duration,
+    /// When the operator was last told that it rests.
+    told: Option<Millis>,
 }
 
 impl Listener {
     pub fn new(wire: Wire, fd: RawFd) -> Self {
-        Self { wire, fd, rest: None, next_rest: ACCEPT_REST_MIN }
+        Self { wire, fd, rest: None, next_rest: ACCEPT_REST_MIN, told: None }
     }
 
     pub fn rests_until(&self) -> Option<Millis> {
@@ -76,20 +78,27 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             self.hub.counters.max_connections += 1;
             return self.turn_away(wire, fd);
         }
+        if !self.addresses.enter(peer, self.hub.limits.max_connections_per_ip) {
+            self.hub.counters.max_connections_per_ip += 1;
+            return self.turn_away(wire, fd);
+        }
         let id = self.hub.conns.insert(Connection::new(fd, peer, wire, self.hub.now));
         if self.io.add(fd, token(id), Interest::READ).is_err() {
             self.hub.conns.remove(id);
+            self.addresses.leave(peer);
+            self.hub.counters.unwatched += 1;
             self.io.abort(fd);
             return;
         }
         log::debug("transport", format_args!("{id} {wire} accepted from {peer}"));
         if wire.reaches_the_service() {
-            self.dispatcher.opened(&mut self.hub, id, peer, wire);
+            let outcome = self.dispatcher.opened(&mut self.hub, id, peer, wire);
+            self.settle(id, outcome);
         }
         self.watch_time(id);
     }
 
-    /// `max_connections` is reached: says so, and closes.
+    /// There is no room: says so, and closes.
     fn turn_away(&mut self, wire: Wire, fd: RawFd) {
         let mut text = Vec::new();
         match wire {
@@ -110,12 +119,23 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// would spin. So it is not watched for a while.
     fn rest_listener(&mut self, index: usize, fault: AcceptFault) {
         self.hub.counters.listener_rests += 1;
+        let Listener { wire, fd, .. } = self.listeners[index];
+        if fault == AcceptFault::NoDescriptors && self.io.give_up_spare() {
+            // Whoever waits longest is told, with the descriptor that is kept for this.
+            if let Ok((fd, _)) = self.io.accept(fd) {
+                self.hub.counters.accepted += 1;
+                self.hub.counters.open_files += 1;
+                self.turn_away(wire, fd);
+            }
+        }
+        self.io.keep_spare();
         let listener = &mut self.listeners[index];
         let rest = listener.next_rest;
-        log::warn(
-            "transport",
-            format_args!("accept: {fault:?}; the {} listener rests {rest:?}", listener.wire),
-        );
+        // Once a second is enough, however often it happens.
+        if listener.told.is_none_or(|told| told + ACCEPT_REST_MAX <= self.hub.now) {
+            listener.told = Some(self.hub.now);
+            log::warn("transport", format_args!("accept: {fault:?}; the {wire} listener rests"));
+        }
         listener.rest = Some(self.hub.now + rest);
         listener.next_rest = (rest * 2).min(ACCEPT_REST_MAX);
         let token = Token(u64::from(LISTENERS) + index as u64);

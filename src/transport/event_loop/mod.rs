@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use crate::api::{Closed, ConnId, Directory, RouteError, Service, Stats, Wire};
 use crate::limits::{EVENTS_PER_WAIT, Limits, READ_CHUNK};
+use crate::transport::addresses::Addresses;
 use crate::transport::codec::jsonrpc::framer::Input;
 use crate::transport::connection::Phase;
 use crate::transport::dispatch::Dispatcher;
@@ -48,6 +49,7 @@ pub struct EventLoop<I: Io, S: Service> {
     dispatcher: Dispatcher<S>,
     mailbox: Arc<Mailbox>,
     listeners: Vec<Listener>,
+    addresses: Addresses,
     wheel: Wheel,
     /// Connections with something to read or dispatch, first come first served.
     runnable: VecDeque<ConnId>,
@@ -96,6 +98,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             dispatcher: Dispatcher::new(service, mail)?,
             mailbox,
             listeners: Vec::new(),
+            addresses: Addresses::default(),
             wheel: Wheel::new(now),
             runnable: VecDeque::new(),
             files: None,
@@ -307,6 +310,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         while let Some(id) = self.over.pop() {
             let Some(conn) = self.hub.conns.remove(id) else { continue };
             self.wheel.cancel(id.index);
+            self.addresses.leave(conn.peer);
             self.io.remove(conn.fd, conn.interest);
             if let (Some(files), Some(session)) = (&mut self.files, conn.session()) {
                 files.listed -= session.listed;

@@ -67,6 +67,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             files.store.set_reserve(limits.disk_reserve);
         }
         self.hub.limits = limits;
+        // Who was silent so far may have to speak from now on.
+        let all: Vec<_> = self.hub.conns.iter().map(|(id, _)| id).collect();
+        all.into_iter().for_each(|id| self.watch_time(id));
     }
 
     /// Shows that the loop turns, when it is time for that.

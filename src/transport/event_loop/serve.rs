@@ -203,9 +203,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         Served::Dry
     }
 
-    fn settle(&mut self, id: ConnId, outcome: Outcome) {
+    pub(super) fn settle(&mut self, id: ConnId, outcome: Outcome) {
         if outcome == Outcome::Panicked {
-            self.end(id, Closed::Panicked, Phase::Flushing);
+            self.refuse(id, Closed::Panicked);
         }
     }
 

@@ -22,6 +22,8 @@ pub struct OsIo {
     poller: Poller,
     start: Instant,
     asked: Instant,
+    /// It can be closed to make room for another: a second name of the bell.
+    spare: Option<OwnedFd>,
     unix_peers: u64,
     catches_signals: bool,
     cork: bool,
@@ -34,8 +36,10 @@ impl OsIo {
     /// EMFILE, ENFILE, ENOMEM: there is no poller to be had.
     pub fn new() -> io::Result<Self> {
         let start = Instant::now();
+        let poller = Poller::new()?;
         Ok(Self {
-            poller: Poller::new()?,
+            spare: poller.bell().try_clone().ok(),
+            poller,
             start,
             asked: start,
             unix_peers: 0,
@@ -120,6 +124,15 @@ impl Io for OsIo {
             Peer::from,
         );
         Ok((accepted.into_raw_fd(), peer))
+    }
+
+    fn give_up_spare(&mut self) -> bool {
+        self.spare.take().is_some()
+    }
+
+    fn keep_spare(&mut self) {
+        // If a helper thread was quicker, the next call may find one.
+        self.spare = self.spare.take().or_else(|| self.poller.bell().try_clone().ok());
     }
 
     fn add(&mut self, fd: RawFd, token: Token, interest: Interest) -> Result<(), IoFault> {
