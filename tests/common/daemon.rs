@@ -121,6 +121,11 @@ impl Daemon {
         self.connect().still_answers();
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw() as u32
+    }
+
     /// The open descriptors of its process.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count()
