@@ -16,7 +16,7 @@
 //! - [`transport`]: all that knows bytes and time. [`transport::event_loop`] reads as a list of steps.
 //! - [`service`]: all that knows people: the chat, for JSON users and line users in one room.
 //! - [`client`]: the other end of the wire, on the same poller and the same codecs.
-//! - [`limits`]: every maximum; [`config`]: the one table of options; [`log`]: lines to stderr.
+//! - [`limits`]: every maximum; [`memory`]: what they come to; [`config`]: the one table of options; [`log`]: lines to stderr.
 //!
 //! Who knows whom: transport and service both know `api` and never each other.
 
@@ -25,6 +25,7 @@ pub mod client;
 pub mod config;
 pub mod limits;
 pub mod log;
+pub mod memory;
 pub mod service;
 pub mod transport;
 

@@ -149,6 +149,80 @@ pub const PARTIALS_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Helper threads that look things up on the disk, and those that move bytes.
 pub const FILE_HELPERS: [usize; 2] = [2, 4];
 
+/// How much one of these constants is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// Bytes.
+    Bytes(usize),
+    /// Things.
+    Count(usize),
+    /// A time.
+    Time(Duration),
+}
+
+/// The constants with what they bound, for those who print them: name, value, sentence.
+pub static CONSTANTS: &[(&str, Amount, &str)] = &[
+    ("READ_CHUNK", Amount::Bytes(READ_CHUNK), "one read, and a ring before it grows"),
+    ("DEPTH_CEILING", Amount::Count(DEPTH_CEILING), "what max_depth can be set to"),
+    (
+        "BATCH_ANSWER_BYTES",
+        Amount::Bytes(BATCH_ANSWER_BYTES),
+        "the answers of one batch; the rest is answered -32005",
+    ),
+    (
+        "ACCEPTS_PER_TURN",
+        Amount::Count(ACCEPTS_PER_TURN),
+        "connections accepted from one listener in one turn",
+    ),
+    ("EVENTS_PER_WAIT", Amount::Count(EVENTS_PER_WAIT), "readiness events taken in one wait"),
+    (
+        "ANSWERS_PER_TURN",
+        Amount::Bytes(ANSWERS_PER_TURN),
+        "answers rendered in one turn; then all requests wait for the next",
+    ),
+    ("KEEP_SCRATCH", Amount::Bytes(KEEP_SCRATCH), "what a shared buffer keeps after a large turn"),
+    ("DRAIN_TIME", Amount::Time(DRAIN_TIME), "how long a refused connection is drained; then it is closed"),
+    (
+        "ACCEPT_REST_MIN",
+        Amount::Time(ACCEPT_REST_MIN),
+        "how long a listener without a descriptor rests at first",
+    ),
+    ("ACCEPT_REST_MAX", Amount::Time(ACCEPT_REST_MAX), "how long at most, doubling"),
+    ("RESERVED_FDS", Amount::Count(RESERVED_FDS), "descriptors that auto keeps back from connections"),
+    (
+        "POOLED_INPUTS",
+        Amount::Count(POOLED_INPUTS),
+        "input buffers kept for the next connection that needs one",
+    ),
+    ("MAILBOX_LETTERS", Amount::Count(MAILBOX_LETTERS), "letters from other threads; then post refuses"),
+    (
+        "FILE_BITE",
+        Amount::Bytes(FILE_BITE),
+        "file bytes sent to one connection; then the others have their turn",
+    ),
+    (
+        "FILE_BYTES_PER_TURN",
+        Amount::Bytes(FILE_BYTES_PER_TURN),
+        "file bytes sent in one turn over all connections",
+    ),
+    (
+        "UPLOAD_CHUNK",
+        Amount::Bytes(UPLOAD_CHUNK),
+        "one of an upload's two buffers; both full: it is not read",
+    ),
+    ("WARM_WINDOW", Amount::Bytes(WARM_WINDOW), "what a helper reads ahead of a download"),
+    ("WARM_CHUNK", Amount::Bytes(WARM_CHUNK), "the buffer that helpers read through"),
+    (
+        "HASH_SLICE",
+        Amount::Bytes(HASH_SLICE),
+        "what a helper reads for a digest before it looks for other work",
+    ),
+    ("LIST_BYTES", Amount::Bytes(LIST_BYTES), "lists of files that are not read yet; one more is refused"),
+    ("DIGESTS_KEPT", Amount::Count(DIGESTS_KEPT), "digests of files that are remembered"),
+    ("PARTIALS_KEPT", Amount::Time(PARTIALS_KEPT), "how long an upload that broke off can be resumed"),
+    ("FILE_HELPERS", Amount::Count(FILE_HELPERS[0] + FILE_HELPERS[1]), "threads that wait for the disk"),
+];
+
 const _: () = assert!(FILE_BITE <= WARM_WINDOW, "what is warmed is enough for a bite");
 const _: () = assert!(READ_CHUNK.is_power_of_two(), "rings grow by doubling");
 const _: () = assert!(ACCEPT_REST_MIN.as_millis() < ACCEPT_REST_MAX.as_millis());

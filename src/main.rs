@@ -22,9 +22,12 @@ use exit::{BUG, CONFIGURATION, FAILED, NO_PERMISSION, UNAVAILABLE, USAGE};
 use operator::Steward;
 use operator::announcer::Announcer;
 use rawline::config::options::OPTIONS;
+#[cfg(feature = "cli")]
+use rawline::config::report;
 use rawline::config::{self, Address, AddressError, Config, ConfigError, DuplicateNames, Flags, Listener};
 use rawline::limits::RESERVED_FDS;
 use rawline::log::Format;
+use rawline::memory::{self, Sharing};
 use rawline::service::chat::{Chat, Rules};
 use rawline::transport::files::Share;
 use rawline::transport::server::{ByteOrder, SocketOptions, log_panics, raise_descriptor_limit};
@@ -70,6 +73,12 @@ fn run() -> Result<(), Failure> {
         }
         Command::Serve(flags) => serve(flags, env::vars_os().collect()),
         #[cfg(feature = "cli")]
+        Command::PrintLimits(flags) => {
+            let page = limits_page(&Config::load(flags, env::vars_os())?.config)?;
+            let _ = io::stdout().write_all(page.as_bytes());
+            Ok(())
+        }
+        #[cfg(feature = "cli")]
         Command::Config(asked) => programs::config::run(asked, env::vars_os()),
         #[cfg(feature = "cli")]
         Command::Chat(chat) => programs::chat::run(chat),
@@ -112,8 +121,7 @@ fn serve(flags: Flags, environment: Vec<(OsString, OsString)>) -> Result<(), Fai
             );
         }
     }
-    let open_files = raise_descriptor_limit().map_err(Failure::system)?.try_into().unwrap_or(usize::MAX);
-
+    let open_files = open_files()?;
     let mut server = Server::new(limits_in(config, open_files)).map_err(Failure::system)?;
     if let Some(backlog) = config.backlog {
         server.set_backlog(backlog.try_into().unwrap_or(i32::MAX));
@@ -154,13 +162,34 @@ fn serve(flags: Flags, environment: Vec<(OsString, OsString)>) -> Result<(), Fai
     Ok(())
 }
 
-/// The limits of a process that may open so many files; warns where they promise more.
+/// How many files this process may open, once it has asked for all it can get.
+fn open_files() -> Result<usize, Failure> {
+    let open_files = raise_descriptor_limit().map_err(Failure::system)?;
+    Ok(open_files.try_into().unwrap_or(usize::MAX))
+}
+
+/// All limits of the daemon that this configuration would start, and what they come to.
+#[cfg(feature = "cli")]
+fn limits_page(config: &Config) -> Result<String, Failure> {
+    let limits = config.limits_with(open_files()?);
+    let memory = memory::page(&memory::terms(&limits, sharing(config)));
+    Ok(format!("{}\nMemory, as the sum of what these allow:\n{memory}", report::limits(config, &limits)))
+}
+
+/// What takes memory beside the chat.
+fn sharing(config: &Config) -> Sharing {
+    Sharing { files: config.files.is_some(), writable: config.files_writable }
+}
+
+/// The limits of a process that may open so many files, and what they come to; warns where they promise more.
 fn limits_in(config: &Config, open_files: usize) -> Limits {
     let limits = config.limits_with(open_files);
     log::info(
         "main",
         format_args!("at most {} connections ({open_files} open files)", limits.max_connections),
     );
+    let sum = memory::line(&memory::terms(&limits, sharing(config)));
+    log::info("main", format_args!("memory at most {sum}"));
     if limits.max_connections.saturating_add(RESERVED_FDS) > open_files {
         let room = open_files.saturating_sub(RESERVED_FDS);
         log::warn(

@@ -7,11 +7,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rawline::Service;
 use rawline::config::options::{Group, OPTIONS};
 use rawline::config::{Config, file};
+use rawline::limits::CONSTANTS;
+use rawline::memory::{Sharing, page, terms};
 use rawline::service::chat::Chat;
 use rawline::service::name;
+use rawline::{Limits, Service};
 
 /// A room of the house, and the rooms that it may name. A module belongs to the longest entry that it begins with.
 /// `root` is the top of a crate: the library's re-exports for the binary, the binary's own items for `cli`.
@@ -26,6 +28,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "exit",
             "limits",
             "log",
+            "memory",
             "operator",
             "service",
             "transport::files",
@@ -50,6 +53,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("config", &["limits", "log"]),
     ("exit", &[]),
+    ("memory", &["limits"]),
     ("service", &["api", "log"]),
     ("api", &["limits"]),
     ("limits", &[]),
@@ -408,6 +412,7 @@ fn the_readme_lists_every_option_with_its_default() {
     let constants = limits.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
     for constant in constants {
         assert!(readme.contains(&format!("`{constant}`")), "README.md lacks {constant}");
+        assert!(CONSTANTS.iter().any(|(name, ..)| *name == constant), "limits.rs does not list {constant}");
     }
 }
 
@@ -431,6 +436,21 @@ fn what_the_readme_shows_is_real() {
         assert!(example.contains(piece.trim()), "not in examples/calculator.rs:\n{piece}");
     }
     assert!(example.lines().count() < 60, "the example is short");
+}
+
+#[test]
+fn the_security_page_explains_every_term_of_the_sum() {
+    let page_of = read("SECURITY.md");
+    let limits = Limits { max_connections: 16_320, ..Limits::default() };
+    let sum = terms(&limits, Sharing { files: true, writable: true });
+    assert!(page_of.contains(&page(&sum)), "SECURITY.md lacks\n{}", page(&sum));
+    for term in sum {
+        assert!(
+            page_of.contains(&format!("\n- **{}**", term.name)),
+            "SECURITY.md does not explain {}",
+            term.name
+        );
+    }
 }
 
 #[test]
@@ -462,6 +482,7 @@ fn links_between_the_documents_lead_somewhere() {
         ("README.md", ""),
         ("ARCHITECTURE.md", ""),
         ("CHANGELOG.md", ""),
+        ("SECURITY.md", ""),
         ("docs/protocol.md", "docs/"),
         ("docs/troubleshooting.md", "docs/"),
     ] {

@@ -38,6 +38,9 @@ pub enum Command {
     Print(String),
     /// Run the daemon.
     Serve(Flags),
+    /// Print the limits that the daemon would have.
+    #[cfg(feature = "cli")]
+    PrintLimits(Flags),
     /// Show, check or begin a configuration.
     #[cfg(feature = "cli")]
     Config(config::Config),

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use clap::builder::StyledStr;
-use clap::{Arg, ArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use rawline::config::options::{Field, OPTIONS, Opt};
 use rawline::config::{Config, Flags};
 
@@ -18,6 +18,12 @@ pub fn command() -> clap::Command {
         .about("Runs the server until SIGINT or SIGTERM")
         .next_line_help(true)
         .args(arguments())
+        .arg(
+            Arg::new("print-limits")
+                .long("print-limits")
+                .action(ArgAction::SetTrue)
+                .help("Prints every limit and the most memory that they allow, and starts nothing."),
+        )
         .after_help(EXPLANATION)
 }
 
@@ -68,7 +74,10 @@ fn help(opt: &Opt) -> StyledStr {
 
 /// What the user asks for.
 pub fn read(matches: &ArgMatches) -> Command {
-    Command::Serve(flags(matches))
+    match matches.get_flag("print-limits") {
+        true => Command::PrintLimits(flags(matches)),
+        false => Command::Serve(flags(matches)),
+    }
 }
 
 /// What those flags say.

@@ -24,7 +24,8 @@ pub struct Opt {
     pub name: &'static str,
     /// The heading it stands under in `--help`.
     pub group: Group,
-    /// One or two sentences for `--help`: what it is, and why one would change it.
+    /// A few sentences for `--help`: what it is, and why one would change it. Those of a limit begin with what it bounds, in
+    /// one sentence; then comes its policy: what happens there.
     pub help: &'static str,
     /// Where the value lives and how it is written.
     pub field: Field,
@@ -296,45 +297,46 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "max-read-per-turn",
         group: Group::Limits,
-        help: "Bytes read from one connection before the others have their turn. Smaller is fairer, larger \
-               is faster for a few busy clients.",
+        help: "Bytes read from one connection in one turn of the loop. Then the others have their turn: smaller is \
+               fairer, larger is faster for a few busy clients.",
         field: Field::Size(|c| &mut c.limits.max_read_per_turn, READ_CHUNK..=64 * MIB),
     },
     Opt {
         name: "max-requests-per-turn",
         group: Group::Limits,
-        help: "Requests answered to one connection before the others have their turn.",
+        help: "Requests answered to one connection in one turn of the loop. Then the others have their turn.",
         field: Field::Count(|c| &mut c.limits.max_requests_per_turn, 1..=1_000_000),
     },
     Opt {
         name: "out-high",
         group: Group::Limits,
-        help: "Above this much unsent answers a connection's requests wait: who does not read is not served.",
+        help: "Unsent answers of one connection. Above it its requests wait: who does not read is not served.",
         field: Field::Size(|c| &mut c.limits.out_high, 2 * KIB..=GIB),
     },
     Opt {
         name: "out-low",
         group: Group::Limits,
-        help: "At this much unsent answers the waiting requests go on. Must be below out-high.",
+        help: "Unsent answers at which a connection's waiting requests go on. Must be below out-high.",
         field: Field::Size(|c| &mut c.limits.out_low, KIB..=GIB),
     },
     Opt {
         name: "out-hard",
         group: Group::Limits,
-        help: "Above this much unsent chat a connection is cut as a slow consumer, so that one who does not \
-               read cannot fill the memory.",
+        help: "Unsent chat of one connection. Above it the connection is cut as a slow consumer, so that one who does \
+               not read cannot fill the memory.",
         field: Field::Size(|c| &mut c.limits.out_hard, 4 * KIB..=GIB),
     },
     Opt {
         name: "out-soft",
         group: Group::Limits,
-        help: "Above this much unsent chat for out-soft-seconds a connection is cut too: it reads, but never catches up.",
+        help: "Unsent chat of one connection that may last. Above it for longer than out-soft-seconds it is cut too: it \
+               reads, but never catches up.",
         field: Field::Size(|c| &mut c.limits.out_soft, 4 * KIB..=GIB),
     },
     Opt {
         name: "out-soft-seconds",
         group: Group::Limits,
-        help: "How long a connection may stay above out-soft.",
+        help: "How long a connection may stay above out-soft. Then it is cut.",
         field: Field::Time(
             |c| &mut c.limits.out_soft_seconds,
             Duration::from_millis(100)..=Duration::from_secs(3600),
@@ -350,15 +352,15 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "max-fanout-per-turn",
         group: Group::Limits,
-        help: "Chat sent to a room in one turn, after which all requests wait for the next turn, so that \
-               readers keep up. At most out-hard.",
+        help: "Chat sent to a room in one turn of the loop. Then all requests wait for the next turn, so that readers \
+               keep up; at most out-hard.",
         field: Field::Size(|c| &mut c.limits.max_fanout_per_turn, 4 * KIB..=GIB),
     },
     Opt {
         name: "drain-max",
         group: Group::Limits,
-        help: "How much input of a refused connection is read and thrown away, so that the refusal reaches \
-               the client instead of a reset.",
+        help: "Input of a refused connection that is read and thrown away, so that the refusal reaches the client. Who \
+               sends more is closed, and may see a reset instead.",
         field: Field::Size(|c| &mut c.limits.drain_max, 0..=GIB),
     },
     Opt {
@@ -371,13 +373,13 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "rate-burst",
         group: Group::Limits,
-        help: "How many of them may come at once after a pause.",
+        help: "How many requests or lines may come at once after a pause. Those above it are refused, until rate-messages allows more.",
         field: Field::Count(|c| &mut c.limits.rate_burst, 1..=10_000),
     },
     Opt {
         name: "message-timeout",
         group: Group::Limits,
-        help: "How long a message, a line or a file command may take from its first byte to its last; who is slower is \
+        help: "How long a message, a line or a file command may take from its first byte to its last. Who is slower is \
                told so and closed.",
         field: Field::Time(
             |c| &mut c.limits.message_timeout,
@@ -387,14 +389,15 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "idle-timeout",
         group: Group::Limits,
-        help: "How long a client may say nothing before it is closed; 0 is for ever, which people who only read need.",
+        help: "How long a client may say nothing; 0 is for ever, which people who only read need. Then it is told so \
+               and closed.",
         field: Field::Time(|c| &mut c.limits.idle_timeout, Duration::ZERO..=Duration::from_secs(86_400)),
     },
     Opt {
         name: "write-timeout",
         group: Group::Limits,
         help: "How long a client may read nothing at all while chat waits for it, or what it was still to get when it \
-               hung up; then it is cut.",
+               hung up. Then it is cut.",
         field: Field::Time(
             |c| &mut c.limits.write_timeout,
             Duration::from_millis(100)..=Duration::from_secs(86_400),
@@ -403,7 +406,7 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "name-timeout",
         group: Group::Limits,
-        help: "How long a line user may take to give a name; who gives none is closed.",
+        help: "How long a line user may take to give a name. Who gives none is closed.",
         field: Field::Time(
             |c| &mut c.limits.name_timeout,
             Duration::from_secs(1)..=Duration::from_secs(86_400),
@@ -418,20 +421,20 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "disk-reserve",
         group: Group::Limits,
-        help: "What uploads must leave free on the disk, for those who share it.",
+        help: "What uploads must leave free on the disk, for those who share it. One that would not is refused.",
         field: Field::Size(|c| &mut c.limits.disk_reserve, 0..=1024 * TIB),
     },
     Opt {
         name: "max-uploads",
         group: Group::Limits,
-        help: "Uploads under way over all connections; the next one waits until one is over. Each has two buffers of \
+        help: "Uploads under way over all connections. The next one waits until one is over; each has two buffers of \
                128 KiB.",
         field: Field::Count(|c| &mut c.limits.max_uploads, 1..=65_536),
     },
     Opt {
         name: "file-idle-timeout",
         group: Group::Limits,
-        help: "How long a file client may move no byte inside a command or a transfer before it is cut.",
+        help: "How long a file client may move no byte inside a command or a transfer. Then it is cut.",
         field: Field::Time(
             |c| &mut c.limits.file_idle_timeout,
             Duration::from_secs(1)..=Duration::from_secs(86_400),
@@ -440,7 +443,7 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "shutdown-grace",
         group: Group::Limits,
-        help: "How long a stopping server waits for clients to read what was sent to them.",
+        help: "How long a stopping server waits for clients to read what was sent to them. Then it ends all the same.",
         field: Field::Time(|c| &mut c.limits.shutdown_grace, Duration::ZERO..=Duration::from_secs(3600)),
     },
     Opt {
@@ -514,6 +517,11 @@ impl Opt {
     /// `max_message_bytes`.
     pub fn key(&self) -> String {
         self.name.replace('-', "_")
+    }
+
+    /// What a limit bounds, and its policy.
+    pub fn bounds_and_policy(&self) -> (&'static str, &'static str) {
+        self.help.split_once(". ").unwrap_or((self.help, ""))
     }
 
     /// Reads `text` into `config`, whatever its source.
@@ -651,6 +659,14 @@ mod tests {
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{name}");
             // These are the command line's own.
             assert!(!["config", "help", "version"].contains(&name));
+        }
+    }
+
+    #[test]
+    fn every_limit_says_what_it_bounds_and_then_what_happens() {
+        for opt in OPTIONS.iter().filter(|opt| opt.group == Group::Limits) {
+            let (bounds, policy) = opt.bounds_and_policy();
+            assert!(!bounds.is_empty() && policy.ends_with('.'), "{}: two sentences", opt.name);
         }
     }
 

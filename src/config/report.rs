@@ -1,12 +1,14 @@
-//! A configuration as its operator reads it: every value in force, and where it is from.
+//! A configuration as its operator reads it: every value in force, and where it is from; every limit, and what it is for.
 //!
 //! One line or one JSON member for each row of the table of options, in its order. Prints nothing itself. Called by
-//! `rawline config show`.
+//! `rawline config show` and `rawline serve --print-limits`.
 
 use serde::{Serialize, Serializer};
 
-use super::options::{OPTIONS, Opt};
+use super::options::{Group, OPTIONS, Opt};
+use super::value::{show_size, show_time};
 use super::{Config, Loaded, Origin};
+use crate::limits::{Amount, CONSTANTS, Limits};
 use crate::log;
 
 /// Key, value and place, in columns.
@@ -20,6 +22,28 @@ pub fn table(loaded: &Loaded) -> String {
     let keys = width(&mut rows.iter().map(|(key, ..)| key.len()));
     let values = width(&mut rows.iter().map(|(_, value, _)| value.chars().count()));
     rows.iter().map(|(key, value, place)| format!("{key:<keys$}  {value:<values$}  {place}\n")).collect()
+}
+
+/// Every limit that can be set, with its value, what it bounds and what happens there; then those that only the source
+/// moves. `limits` are those in force.
+pub fn limits(config: &Config, limits: &Limits) -> String {
+    let in_force = Config { max_connections: u32::try_from(limits.max_connections).ok(), ..config.clone() };
+    let mut page = String::from("Limits:\n");
+    for opt in OPTIONS.iter().filter(|opt| opt.group == Group::Limits) {
+        let (bounds, policy) = opt.bounds_and_policy();
+        page += &format!("  {:<23} {:>10}   {bounds}.\n", opt.key(), opt.show(&in_force));
+        page += &format!("{:<37}-> {policy}\n", "");
+    }
+    page += "\nConstants of the source:\n";
+    for (name, amount, bounds) in CONSTANTS {
+        let shown = match amount {
+            Amount::Bytes(bytes) => show_size(*bytes),
+            Amount::Count(count) => count.to_string(),
+            Amount::Time(time) => show_time(*time),
+        };
+        page += &format!("  {name:<23} {shown:>10}   {bounds}\n");
+    }
+    page
 }
 
 /// One object: `"max_depth":{"value":"10","default":"64","origin":"file","place":"rawline.conf:3"}`. Values are text, written as
@@ -78,6 +102,25 @@ mod tests {
         assert_eq!(words("max_batch"), ["max_batch", "256", "default"]);
         assert_eq!(words("files"), ["files", "/a\\n\\u{1b}b", "RAWLINE_FILES"]);
         assert_eq!(line("max_depth").find("--max-depth"), line("files").find("RAWLINE_FILES"));
+    }
+
+    #[test]
+    fn every_limit_has_its_value_and_its_policy() {
+        let mut config = loaded().config;
+        let in_force = config.limits_with(1064);
+        let page = limits(&config, &in_force);
+        for opt in OPTIONS.iter().filter(|opt| opt.group == Group::Limits) {
+            let (bounds, policy) = opt.bounds_and_policy();
+            config.max_connections = Some(1000);
+            let row = format!("  {:<23} {:>10}   {bounds}.\n", opt.key(), opt.show(&config));
+            assert!(page.contains(&row), "{row}");
+            assert!(page.contains(&format!(" -> {policy}\n")), "{policy}");
+        }
+        assert!(page.contains("  max_depth                        5   Nesting"), "{page}");
+        for (name, ..) in CONSTANTS {
+            assert!(page.contains(&format!("\n  {name} ")));
+        }
+        assert!(page.contains("\n  READ_CHUNK                   16KiB   one read"), "{page}");
     }
 
     #[test]
