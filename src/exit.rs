@@ -52,6 +52,7 @@ pub static CODES: &[Exit] = &[
             ("config", "no mistakes"),
             ("chat", "all is said"),
             ("rpc", "there is a result"),
+            ("stats", "they are shown"),
             ("echo", "everything came back, or nobody reads the output any more"),
             ("ls", "listed"),
             ("get", "all of it is here, or nobody reads the output any more"),
@@ -67,6 +68,7 @@ pub static CODES: &[Exit] = &[
             ("config", "the file cannot be written"),
             ("chat", "a message was refused, or the connection was lost"),
             ("rpc", "the connection broke or was closed"),
+            ("stats", "the connection broke or was closed"),
             ("echo", "not everything came back, or it came back changed"),
             ("ls", "the connection broke"),
             ("get", "the connection broke"),
@@ -85,6 +87,7 @@ pub static CODES: &[Exit] = &[
         meaning: "the server answered with an error, or refused",
         of: &[
             ("rpc", "the server answered with an error"),
+            ("stats", "the server does not show them to this client, or has none"),
             ("ls", "the server refused"),
             ("get", "the server refused: there is no such file"),
             ("put", "the server refused: it is read-only, or full"),
@@ -99,6 +102,7 @@ pub static CODES: &[Exit] = &[
             ("config", "an address cannot be resolved"),
             ("chat", "no server can be reached"),
             ("rpc", "no server can be reached"),
+            ("stats", "no server can be reached"),
             ("echo", "no server can be reached"),
             ("ls", "no server can be reached"),
             ("get", "no server can be reached"),
@@ -118,6 +122,7 @@ pub static CODES: &[Exit] = &[
         meaning: "the server was reached and did not answer in time",
         of: &[
             ("rpc", "no answer in time"),
+            ("stats", "no answer in time"),
             ("echo", "the server fell silent"),
             ("ls", "the server fell silent"),
             ("get", "the server fell silent"),
@@ -130,6 +135,7 @@ pub static CODES: &[Exit] = &[
         meaning: "what answered does not speak the protocol",
         of: &[
             ("rpc", "what answered does not speak JSON-RPC"),
+            ("stats", "what answered are no statistics"),
             ("ls", "what answered does not speak the file protocol"),
             ("get", "what answered does not speak the file protocol"),
             ("put", "what answered does not speak the file protocol"),
@@ -197,7 +203,9 @@ mod tests {
     #[test]
     fn the_page_and_the_help_say_the_same() {
         assert!(
-            page().contains("\n      3  the server answered with an error, or refused (rpc, ls, get, put)\n"),
+            page().contains(
+                "\n      3  the server answered with an error, or refused (rpc, stats, ls, get, put)\n"
+            ),
             "{}",
             page()
         );

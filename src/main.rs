@@ -92,6 +92,8 @@ fn run() -> Result<(), Failure> {
         Command::Put(put) => programs::files::put::run(put),
         #[cfg(feature = "cli")]
         Command::Rpc(rpc) => programs::rpc::run(rpc),
+        #[cfg(feature = "cli")]
+        Command::Stats(stats) => programs::stats::run(stats),
     }
 }
 
@@ -152,6 +154,7 @@ fn serve(flags: Flags, environment: Vec<(OsString, OsString)>) -> Result<(), Fai
         require_join: config.require_join,
         log_bodies: config.log_bodies,
         announce_uploads: config.announce_uploads,
+        no_local_admin: config.no_local_admin,
     });
     // Whoever reads this may connect; whoever has closed the pipe does not want to know.
     let _ = io::stdout().write_all(listening.as_bytes());

@@ -37,7 +37,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("operator", &["root", "config", "exit", "log", "transport::server"]),
     ("cli", &["root", "config", "exit"]),
-    ("programs", &["root", "cli", "client", "config", "exit", "log"]),
+    ("programs", &["root", "api", "cli", "client", "config", "exit", "log"]),
     (
         "client",
         &[

@@ -20,7 +20,7 @@ pub use fault::Fault;
 pub use operator::Operator;
 pub use peer::{Closed, ConnId, Peer, Wire};
 pub use route::{Guard, Handler, Kind, MAX_PARAMS, Param, Route, RouteError};
-pub use stats::{Histogram, Sample, Stats};
+pub use stats::{Histogram, SHARES, Sample, Stats};
 
 /// A line from a [`Wire::Line`] connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,10 @@ pub trait Service: Sized + 'static {
     fn is_sound(&self) -> bool {
         true
     }
+
+    /// Adds what the service itself can count, with [`Stats::gauge`], to what an operator is shown. The default adds
+    /// nothing.
+    fn gauges(&self, _stats: &mut Stats) {}
 
     /// A connection can say nothing more: called exactly once for each `opened`, before its descriptor
     /// is closed. It no longer hears broadcasts.

@@ -68,6 +68,12 @@ impl Peer {
         }
     }
 
+    /// Whether it is on this machine: a loopback address, or a Unix-domain socket.
+    pub fn is_local(&self) -> bool {
+        // ::ffff:127.0.0.1 is loopback too.
+        self.socket_addr().is_none_or(|address| address.ip().to_canonical().is_loopback())
+    }
+
     /// The internet address, if it has one.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         let ip: IpAddr = match self.family {
@@ -126,6 +132,19 @@ pub enum Wire {
 }
 
 impl Wire {
+    /// All of them, in order: `ALL[wire as usize] == wire`.
+    pub const ALL: [Self; 4] = [Self::JsonRpc, Self::Line, Self::Echo, Self::Files];
+
+    /// Its name in logs, options and statistics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Wire::JsonRpc => "rpc",
+            Wire::Line => "line",
+            Wire::Echo => "echo",
+            Wire::Files => "files",
+        }
+    }
+
     /// Whether a service is told of such connections.
     pub(crate) fn reaches_the_service(self) -> bool {
         matches!(self, Wire::JsonRpc | Wire::Line)
@@ -134,12 +153,7 @@ impl Wire {
 
 impl fmt::Display for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Wire::JsonRpc => "rpc",
-            Wire::Line => "line",
-            Wire::Echo => "echo",
-            Wire::Files => "files",
-        })
+        f.write_str(self.name())
     }
 }
 

@@ -13,7 +13,7 @@ use clap_complete::{Shell, generate};
 use rawline::config::options::{OPTIONS, Opt};
 use rawline::config::{Endpoint, nearest, time};
 
-use super::{Command, chat, config, echo, files, introduction, manual, rpc, serve};
+use super::{Command, chat, config, echo, files, introduction, manual, rpc, serve, stats};
 use crate::Failure;
 use crate::exit::{self, USAGE};
 
@@ -38,6 +38,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
         Some(("chat", matches)) => chat::read(matches).map_err(usage),
         Some(("echo", matches)) => echo::read(matches).map_err(usage),
         Some(("rpc", matches)) => rpc::read(matches).map_err(usage),
+        Some(("stats", matches)) => stats::read(matches).map_err(usage),
         Some(("ls", matches)) => files::read_ls(matches).map_err(usage),
         Some(("get", matches)) => files::read_get(matches).map_err(usage),
         Some(("put", matches)) => files::read_put(matches).map_err(usage),
@@ -63,6 +64,7 @@ pub fn command() -> clap::Command {
         .subcommand(chat::command())
         .subcommand(rpc::command())
         .subcommand(echo::command())
+        .subcommand(stats::command())
         .subcommand(files::ls_command())
         .subcommand(files::get_command())
         .subcommand(files::put_command())
@@ -116,6 +118,7 @@ Try it, the first in a terminal of its own:
     rawline rpc join_chat '{\"username\":\"Alice\"}' --watch
     rawline echo hello
     rawline ls
+    rawline stats
 
 `rawline COMMAND --help` explains a command with its exit codes.";
 

@@ -23,6 +23,8 @@ mod manual;
 pub mod rpc;
 #[cfg(feature = "cli")]
 mod serve;
+#[cfg(feature = "cli")]
+pub mod stats;
 
 use rawline::config::{Config, Flags};
 
@@ -62,6 +64,9 @@ pub enum Command {
     /// Make a call.
     #[cfg(feature = "cli")]
     Rpc(rpc::Rpc),
+    /// Show what a server has counted.
+    #[cfg(feature = "cli")]
+    Stats(stats::Stats),
 }
 
 /// What rawline is and the first commands: the answer to `rawline` alone.

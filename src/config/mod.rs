@@ -83,6 +83,8 @@ pub struct Config {
     pub log_format: Format,
     /// Whether what people say is logged, at level info.
     pub log_bodies: bool,
+    /// Whether even those on this machine are refused statistics.
+    pub no_local_admin: bool,
     /// The descriptor that is told when all services listen.
     pub ready_fd: Option<u32>,
 }
@@ -135,6 +137,7 @@ impl Default for Config {
             log_level: Level::Info,
             log_format: Format::Text,
             log_bodies: false,
+            no_local_admin: false,
             ready_fd: None,
         }
     }

@@ -466,6 +466,13 @@ pub static OPTIONS: &[Opt] = &[
         field: Field::Switch(|c| &mut c.log_bodies),
     },
     Opt {
+        name: "no-local-admin",
+        group: Group::Log,
+        help: "Refuses get_stats to everybody. Without it those on this machine are shown statistics; behind a proxy on \
+               this machine that is everybody.",
+        field: Field::Switch(|c| &mut c.no_local_admin),
+    },
+    Opt {
         name: "ready-fd",
         group: Group::Log,
         help: "Writes READY and a newline to this open descriptor when all services listen, and closes it: for a supervisor \

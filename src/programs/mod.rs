@@ -9,6 +9,7 @@ pub mod config;
 pub mod echo;
 pub mod files;
 pub mod rpc;
+pub mod stats;
 mod width;
 
 use std::io::{self, Write};
@@ -16,10 +17,11 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rawline::client::dial::{self, DialError};
+use rawline::client::rpc::CallError;
 use rawline::config::Endpoint;
 
 use crate::Failure;
-use crate::exit::{FAILED, UNAVAILABLE};
+use crate::exit::{FAILED, PROTOCOL, REFUSED, SILENT, UNAVAILABLE};
 
 /// A connection to the server.
 fn connect(to: &Endpoint, timeout: Duration) -> Result<OwnedFd, Failure> {
@@ -40,6 +42,17 @@ fn print(bytes: &[u8]) -> Result<bool, Failure> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(failed(format!("the output cannot be written: {error}"))),
     }
+}
+
+/// A call came to nothing.
+fn outcome(error: CallError) -> Failure {
+    let exit = match error {
+        CallError::Refused(_) => REFUSED,
+        CallError::TimedOut(_) => SILENT,
+        CallError::Nonsense(_) => PROTOCOL,
+        CallError::Closed | CallError::Broken(_) | CallError::Output(_) | CallError::System(_) => FAILED,
+    };
+    Failure { exit, message: error.to_string() }
 }
 
 fn failed(message: String) -> Failure {

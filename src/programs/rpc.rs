@@ -10,10 +10,10 @@ use std::os::fd::AsFd;
 use rawline::client::json;
 use rawline::client::rpc::{CallError, Session};
 
-use super::{connect, failed, print};
+use super::{connect, failed, outcome, print};
 use crate::Failure;
 use crate::cli::rpc::Rpc;
-use crate::exit::{FAILED, PROTOCOL, REFUSED, SILENT, USAGE};
+use crate::exit::USAGE;
 
 /// No server takes parameters of so many bytes.
 const LARGEST: u64 = 64 * 1024 * 1024;
@@ -70,14 +70,4 @@ fn standard_input() -> Result<Vec<u8>, Failure> {
         .read_to_end(&mut bytes)
         .map_err(|error| failed(format!("the parameters cannot be read: {error}")))?;
     Ok(bytes)
-}
-
-fn outcome(error: CallError) -> Failure {
-    let exit = match error {
-        CallError::Refused(_) => REFUSED,
-        CallError::TimedOut(_) => SILENT,
-        CallError::Nonsense(_) => PROTOCOL,
-        CallError::Closed | CallError::Broken(_) | CallError::Output(_) | CallError::System(_) => FAILED,
-    };
-    Failure { exit, message: error.to_string() }
 }

@@ -4,7 +4,7 @@
 //! a row is a field, the name and label it is shown under, and its help. Whoever does something counts it; nobody here
 //! knows what for.
 
-use crate::api::{Closed, Histogram, Sample, Stats};
+use crate::api::{Closed, Histogram, Sample, Stats, Wire};
 use crate::transport::metered::{CALLS, Metering};
 
 macro_rules! counters {
@@ -15,6 +15,10 @@ macro_rules! counters {
             $($(#[doc = $help])+ pub $field: u64,)+
             /// Connections ended, by `Closed as usize`.
             pub closed: [u64; Closed::ALL.len()],
+            /// Connections open now, by `Wire as usize`.
+            pub open: [u64; Wire::ALL.len()],
+            /// Bytes of input buffers that no connection needs now.
+            pub pooled_bytes: u64,
             /// What went through the kernel, as of the end of the last turn.
             pub metering: Metering,
             /// How long turns took.
@@ -100,8 +104,14 @@ impl Counters {
         for &(name, value, help) in gauges {
             add(name, None, value, help, true);
         }
+        for (wire, value) in Wire::ALL.iter().zip(self.open) {
+            let help = "Open connections of each service.";
+            add("service_connections", Some(("service", wire.name())), value, help, true);
+        }
+        let help = "Memory of input buffers that are kept for the next connection that needs one.";
+        add("pooled_bytes", None, self.pooled_bytes, help, true);
         let Metering { now, bytes_in, bytes_out, calls } = &self.metering;
-        add("uptime_ms", None, now.0, "Milliseconds since the server began.", true);
+        add("uptime_ms", None, now.0, "How long the server has been running.", true);
         add("bytes_in", None, *bytes_in, "Bytes read from connections.", false);
         add("bytes_out", None, *bytes_out, "Bytes that the kernel took for connections.", false);
         for (call, value) in CALLS.iter().zip(calls) {

@@ -88,6 +88,11 @@ impl<S: Service> Dispatcher<S> {
         Ok(Self { table: Table::new(S::ROUTES)?, service, fx: Effects::new(), mail, tickets: 0 })
     }
 
+    /// The service.
+    pub fn service(&self) -> &S {
+        &self.service
+    }
+
     /// The service, back from a stopped server.
     pub fn into_service(self) -> S {
         self.service

@@ -46,9 +46,16 @@ impl Daemon {
 
     /// Starts one with two services, whatever their options are.
     pub fn start_two(options: &[&str]) -> Self {
+        Self::start_all(2, options)
+    }
+
+    /// Starts one with so many services, whatever their options are.
+    pub fn start_all(services: usize, options: &[&str]) -> Self {
         let mut daemon = Self::spawn(command(options));
-        let listening = daemon.read_listening();
-        daemon.addresses.push(listening);
+        while daemon.addresses.len() < services {
+            let listening = daemon.read_listening();
+            daemon.addresses.push(listening);
+        }
         daemon
     }
 

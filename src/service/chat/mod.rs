@@ -10,7 +10,7 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::api::{Closed, ConnId, Effects, Fault, Line, Param, Peer, Route, Service, Wire};
+use crate::api::{Closed, ConnId, Effects, Fault, Line, Param, Peer, Route, Service, Stats, Wire};
 use crate::log;
 use crate::service::name;
 use crate::service::room::Room;
@@ -22,6 +22,7 @@ const TAKEN: i32 = -32021;
 const EMPTY: i32 = -32022;
 const TOO_LONG: i32 = -32023;
 const NOT_JOINED: i32 = -32024;
+const NOT_ADMIN: i32 = -32025;
 
 /// What an operator can choose.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,6 +35,8 @@ pub struct Rules {
     pub log_bodies: bool,
     /// Tell the room of files that were stored.
     pub announce_uploads: bool,
+    /// Whoever is on this machine is no administrator either.
+    pub no_local_admin: bool,
 }
 
 /// The chat behind all services.
@@ -52,6 +55,7 @@ impl Service for Chat {
         Route::new("leave_chat", &[], rpc::leave),
         Route::new("set_heartbeat", &[Param::number("seconds")], rpc::set_heartbeat),
         Route::new("ping", &[], rpc::ping),
+        Route::new("get_stats", &[Param::text("format").optional()], rpc::stats),
     ];
 
     fn opened(&mut self, conn: ConnId, _peer: Peer, wire: Wire, fx: &mut Effects) {
@@ -76,6 +80,11 @@ impl Service for Chat {
 
     fn is_sound(&self) -> bool {
         self.room.is_sound()
+    }
+
+    fn gauges(&self, stats: &mut Stats) {
+        stats.gauge("users", self.room.len() as u64, "Users in the room: those who have joined.");
+        stats.gauge("rooms", 1, "Rooms of the chat.");
     }
 
     fn closed(&mut self, conn: ConnId, _peer: Peer, why: Closed, fx: &mut Effects) {
@@ -160,6 +169,17 @@ impl Chat {
     fn may_speak(&self, conn: ConnId) -> Result<(), Fault> {
         if self.rules.require_join && self.room.name_of(conn).is_none() {
             return Err(Fault::rule(NOT_JOINED, "Join the chat first"));
+        }
+        Ok(())
+    }
+
+    /// Only those on this machine are shown statistics, if anybody is.
+    fn may_administer(&self, peer: Peer) -> Result<(), Fault> {
+        if self.rules.no_local_admin {
+            return Err(Fault::rule(NOT_ADMIN, "Statistics are switched off"));
+        }
+        if !peer.is_local() {
+            return Err(Fault::rule(NOT_ADMIN, "Statistics are for the server's own machine only"));
         }
         Ok(())
     }

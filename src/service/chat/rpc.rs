@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::{Chat, Said};
-use crate::api::{Call, Effects, Fault, Reply};
+use crate::api::{Call, Effects, Fault, Reply, Service, Stats};
 
 /// The longest time between two pings that can be asked for, in seconds: a day.
 const MAX_HEARTBEAT: f64 = 86_400.0;
@@ -97,4 +97,26 @@ pub(super) fn set_heartbeat(_: &mut Chat, call: Call<'_>, fx: &mut Effects) -> R
 
 pub(super) fn ping(_: &mut Chat, _: Call<'_>, _: &mut Effects) -> Result<Reply, Fault> {
     Ok(Reply::fixed(r#"{"status":"success","message":"pong"}"#))
+}
+
+pub(super) fn stats(chat: &mut Chat, call: Call<'_>, fx: &mut Effects) -> Result<Reply, Fault> {
+    chat.may_administer(call.peer)?;
+    let mut stats = call.stats();
+    chat.gauges(&mut stats);
+    #[derive(Serialize)]
+    struct Answer<'a, T: Serialize> {
+        status: &'a str,
+        message: &'a str,
+        version: &'a str,
+        stats: T,
+    }
+    fn answer<T: Serialize>(fx: &mut Effects, stats: T) -> Result<Reply, Fault> {
+        let (status, message) = ("success", "Statistics retrieved successfully");
+        fx.reply(&Answer { status, message, version: env!("RAWLINE_VERSION"), stats })
+    }
+    match call.text(0).as_deref() {
+        None | Some("simple") => answer(fx, stats.by_name()),
+        Some("full") => answer::<Stats>(fx, stats),
+        Some(_) => Err(Fault::invalid_params("format must be \"simple\" or \"full\"".into())),
+    }
 }

@@ -349,3 +349,23 @@ fn with_require_join_only_the_joined_speak_and_hear() {
     });
     bench.refuses((0, "send_message", &[r#""x""#]), NOT_JOINED, "Join the chat first");
 }
+
+#[test]
+fn statistics_are_for_the_own_machine_if_for_anybody() {
+    let row = Chat::ROUTES.iter().find(|row| row.name == "get_stats").unwrap();
+    let v6 = |text: &str| Peer::from(text.parse::<SocketAddr>().unwrap());
+    let ask = |no_local_admin, peer| {
+        let mut chat = Chat::new(Rules { no_local_admin, ..Rules::default() });
+        let call = Call::for_test(id(0), peer, row.params, &[]);
+        (row.handler)(&mut chat, call, &mut Effects::new()).err().map(|fault| (fault.code, fault.rule))
+    };
+    for local in [peer(1), v6("127.9.9.9:1"), v6("[::1]:1"), v6("[::ffff:127.0.0.1]:1"), Peer::unix(7)] {
+        assert_eq!(ask(false, local), None, "{local}");
+        assert_eq!(ask(true, local), Some((NOT_ADMIN, true)), "{local}");
+    }
+    for remote in
+        ["192.0.2.7:1", "10.0.0.1:1", "0.0.0.0:1", "[2001:db8::1]:1", "[fe80::1]:1", "[::ffff:192.0.2.7]:1"]
+    {
+        assert_eq!(ask(false, v6(remote)), Some((NOT_ADMIN, true)), "{remote}");
+    }
+}

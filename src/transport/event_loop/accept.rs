@@ -90,6 +90,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             self.io.abort(fd);
             return;
         }
+        self.hub.counters.open[wire as usize] += 1;
         log::debug("transport", format_args!("{id} {wire} accepted from {peer}"));
         if wire.reaches_the_service() {
             let outcome = self.dispatcher.opened(&mut self.hub, id, peer, wire);

@@ -139,7 +139,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
 
     /// What it has counted, as of the end of the last turn.
     pub fn stats(&self) -> Stats {
-        self.hub.stats()
+        let mut stats = self.hub.stats();
+        self.dispatcher.service().gauges(&mut stats);
+        stats
     }
 
     /// The kernel it runs on.
@@ -173,6 +175,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         // The second reading of the clock in a turn: without it a turn could not be told from the sleep behind it.
         self.hub.counters.turn_time.add(self.io.since_now().as_micros() as u64);
         self.hub.counters.metering = self.io.metering;
+        self.hub.counters.pooled_bytes = (self.inputs.len() * READ_CHUNK) as u64;
         let mut events = std::mem::take(&mut self.events);
         self.io.wait(&mut events, timeout);
         self.events = events;
@@ -309,6 +312,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     fn reap(&mut self) {
         while let Some(id) = self.over.pop() {
             let Some(conn) = self.hub.conns.remove(id) else { continue };
+            self.hub.counters.open[conn.codec.wire() as usize] -= 1;
             self.wheel.cancel(id.index);
             self.addresses.leave(conn.peer);
             self.io.remove(conn.fd, conn.interest);
