@@ -484,6 +484,7 @@ fn links_between_the_documents_lead_somewhere() {
         ("CHANGELOG.md", ""),
         ("SECURITY.md", ""),
         ("docs/protocol.md", "docs/"),
+        ("docs/syscalls.md", "docs/"),
         ("docs/troubleshooting.md", "docs/"),
     ] {
         for link in read(page).split("](").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned()) {

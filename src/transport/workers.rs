@@ -63,19 +63,23 @@ impl<J: Send + 'static> Workers<J> {
             Helpers::Threads(threads) => threads,
             Helpers::Given(hands) => return Self::Given(hands, run),
         };
+        let mut names = ["files-quick", "files-slow"].into_iter();
         Self::Threads(threads.map(|count| {
+            let name = names.next().expect("there are two lanes");
             let queue = Arc::new(Queue {
                 waiting: Mutex::new(Waiting { jobs: VecDeque::new(), closed: false }),
                 bell: Condvar::new(),
             });
             for _ in 0..count {
                 let (queue, run) = (Arc::clone(&queue), Arc::clone(&run));
-                thread::spawn(move || {
+                let work = move || {
                     while let Some((id, job)) = queue.next() {
                         // A bug in one job must not take the thread from all others.
                         let _ = catch_unwind(AssertUnwindSafe(|| run(id, job)));
                     }
-                });
+                };
+                // The name is what ps -L, top -H and strace -Y show.
+                thread::Builder::new().name(name.into()).spawn(work).expect("a system has room for a thread");
             }
             queue
         }))

@@ -37,10 +37,7 @@ impl Daemon {
         all.extend(options.iter().map(|&option| option.to_owned()));
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let mut daemon = Self::spawn(command(&all));
-        while daemon.addresses.len() < services.len() {
-            let listening = daemon.read_listening();
-            daemon.addresses.push(listening);
-        }
+        daemon.await_services(services.len());
         daemon
     }
 
@@ -52,10 +49,7 @@ impl Daemon {
     /// Starts one with so many services, whatever their options are.
     pub fn start_all(services: usize, options: &[&str]) -> Self {
         let mut daemon = Self::spawn(command(options));
-        while daemon.addresses.len() < services {
-            let listening = daemon.read_listening();
-            daemon.addresses.push(listening);
-        }
+        daemon.await_services(services);
         daemon
     }
 
@@ -93,6 +87,14 @@ impl Daemon {
         let listening = daemon.read_listening();
         daemon.addresses.push(listening);
         daemon
+    }
+
+    /// Waits until so many services listen.
+    pub fn await_services(&mut self, services: usize) {
+        while self.addresses.len() < services {
+            let listening = self.read_listening();
+            self.addresses.push(listening);
+        }
     }
 
     /// The next line that says where a service listens.
