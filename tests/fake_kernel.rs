@@ -623,3 +623,32 @@ fn an_operator_is_asked_and_told_at_the_right_moments() {
     bench.world.pass(Duration::from_secs(1));
     assert!(!bench.settle());
 }
+
+/// Each of them leaves answers behind that could not be sent, and the leave of one is news for the others.
+#[test]
+fn several_whose_answers_cannot_be_sent_in_one_turn_end_without_harm() {
+    let mut bench = Bench::new(Kernel::KIND, Limits::default());
+    let all: [RawFd; 6] = std::array::from_fn(|_| bench.connect());
+    for (n, &fd) in all.iter().enumerate() {
+        bench.ask(fd, &format!(r#"{{"method":"join_chat","params":{{"username":"user{n}"}}}}"#));
+    }
+    let (gone, left) = all.split_at(4);
+    for &fd in gone {
+        bench.world.vanish(fd);
+    }
+    for &fd in &all {
+        bench.world.take(fd);
+        bench
+            .world
+            .send(fd, r#"{"method":"ping"}{"method":"send_message","params":["bye"]}{"method":"ping"}"#);
+    }
+    assert!(bench.settle());
+    for &fd in gone {
+        assert_eq!(bench.world.end(fd), Some(End::Closed));
+    }
+    for &fd in left {
+        let heard = bench.world.take(fd);
+        assert_eq!(heard.matches("has left the chat!").count(), gone.len(), "{heard}");
+        assert!(bench.ask(fd, r#"{"method":"ping"}"#).ends_with(r#""message":"pong"}"#));
+    }
+}

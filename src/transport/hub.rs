@@ -330,7 +330,9 @@ fn flush_one(
             conn.writable = !conn.outbox.is_blocked();
             conn.outbox.judge_soft(conn.outbox.unsent_pushes() > out_soft, now);
         }
-        Err(IoFault::NoMemory) => lost.push((id, Closed::NoMemory)),
-        Err(_) => lost.push((id, Closed::Reset)),
+        Err(fault) => {
+            conn.outbox.discard();
+            lost.push((id, if fault == IoFault::NoMemory { Closed::NoMemory } else { Closed::Reset }));
+        }
     }
 }

@@ -112,9 +112,10 @@ impl Outbox {
         }
     }
 
-    /// Forgets everything that was to be sent. To be called right behind a flush, for a connection that will be cut.
+    /// Forgets everything that was to be sent: behind a flush that failed, or when the connection will be cut.
     pub fn discard(&mut self) {
         (self.backlog, self.held) = (None, None);
+        (self.first, self.last, self.seen, self.answers) = (NONE, NONE, 0, 0);
     }
 
     /// Whether a flush has seen everything: it has left, or is in the backlog.
@@ -279,7 +280,8 @@ impl Turn {
     /// backlog. `writable` says that a backlog is worth a try: a blocked socket is left alone otherwise.
     ///
     /// # Errors
-    /// Those of `send`, except that `WouldBlock` is not one.
+    /// Those of `send`, except that `WouldBlock` is not one. The outbox is to be discarded then: what it had in this turn
+    /// is forgotten with the turn.
     pub fn flush(
         &mut self,
         outbox: &mut Outbox,

@@ -75,6 +75,16 @@ impl Client {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
+    /// The same to a server that may have hung up already.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// Another handle of its stream, for a thread that only writes.
+    pub fn writer(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
     /// One write for each byte.
     pub fn send_slowly(&mut self, bytes: impl AsRef<[u8]>) {
         for byte in bytes.as_ref().chunks(1) {
@@ -195,6 +205,17 @@ impl Client {
     #[track_caller]
     pub fn expect_end(&mut self, expected: &str) {
         assert_eq!(self.read_to_end(), expected);
+    }
+
+    /// Whether this has arrived; does not wait for it.
+    pub fn has_heard(&mut self, text: &str) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let mut chunk = [0; 4096];
+        while let Ok(n @ 1..) = read(&mut self.stream, &mut chunk) {
+            self.arrived.extend_from_slice(&chunk[..n]);
+        }
+        self.stream.set_nonblocking(false).unwrap();
+        String::from_utf8_lossy(&self.arrived).contains(text)
     }
 
     /// Proves that nothing else was sent: the next thing to arrive is the answer to a ping asked now.

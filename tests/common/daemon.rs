@@ -67,7 +67,10 @@ impl Daemon {
         let mut daemon = Self::spawn(command);
         let parent = daemon.child.id();
         let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
-        daemon.pid = Pid::from_raw(children.trim().parse().expect("one child"));
+        // A shell that ends in `exec` has none: it has become the daemon.
+        if let Some(child) = children.split_whitespace().next() {
+            daemon.pid = Pid::from_raw(child.parse().expect("a number"));
+        }
         daemon
     }
 

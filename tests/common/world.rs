@@ -45,6 +45,8 @@ struct Socket {
     sent: Vec<u8>,
     fin: bool,
     rst: bool,
+    /// Its writes fail, though nothing was reported.
+    deaf: bool,
     /// Bytes that the peer's window takes; `None` is no limit.
     window: Option<usize>,
     watched: Option<(Token, Interest)>,
@@ -119,6 +121,11 @@ impl World {
 
     pub fn rst(&self, fd: RawFd) {
         self.socket(fd, |socket| socket.rst = true);
+    }
+
+    /// A write to it is the first to learn that the peer is gone.
+    pub fn vanish(&self, fd: RawFd) {
+        self.socket(fd, |socket| socket.deaf = true);
     }
 
     /// The peer reads no more than this from here on.
@@ -314,7 +321,7 @@ impl Io for World {
         let most = state.kernel.write_at_most;
         let socket = state.sockets.get_mut(&fd).unwrap();
         assert!(socket.end.is_none(), "nothing is written behind FIN");
-        if socket.rst {
+        if socket.rst || socket.deaf {
             return Err(IoFault::Reset);
         }
         let room = most.min(socket.window.unwrap_or(usize::MAX));
