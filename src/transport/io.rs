@@ -217,6 +217,10 @@ pub trait Io {
         count: usize,
     ) -> Result<usize, IoFault>;
 
+    /// Lets only full segments leave until it is taken back, which sends what is left: for a file that goes in many bites,
+    /// whose ends would each make a small segment. A hint.
+    fn cork(&mut self, fd: RawFd, on: bool);
+
     /// Whether these bytes of a file can be sent without a wait for the disk.
     fn is_cached(&mut self, file: BorrowedFd<'_>, offset: u64, count: usize) -> bool;
 

@@ -12,7 +12,7 @@ use crate::transport::io::{AcceptFault, Event, Interest, Io, IoFault, Millis, Si
 
 /// The kinds of calls, as they are shown. `modify` may be two changes on kqueue; `remove` costs epoll nothing and is not
 /// counted; `abort` sets an option and closes.
-pub const CALLS: [&str; 11] = [
+pub const CALLS: [&str; 12] = [
     "wait",
     "accept",
     "add",
@@ -20,6 +20,7 @@ pub const CALLS: [&str; 11] = [
     "read",
     "write",
     "send_file",
+    "cork",
     "is_cached",
     "shutdown",
     "close",
@@ -35,6 +36,7 @@ enum Kind {
     Read,
     Write,
     SendFile,
+    Cork,
     IsCached,
     Shutdown,
     Close,
@@ -143,6 +145,10 @@ impl<I: Io> Io for Metered<I> {
         let sent = self.count(Kind::SendFile).send_file(fd, head, file, offset, count);
         self.metering.bytes_out += sent.unwrap_or(0) as u64;
         sent
+    }
+
+    fn cork(&mut self, fd: RawFd, on: bool) {
+        self.count(Kind::Cork).cork(fd, on);
     }
 
     fn is_cached(&mut self, file: BorrowedFd<'_>, offset: u64, count: usize) -> bool {

@@ -74,6 +74,14 @@ impl Daemon {
         daemon
     }
 
+    /// The same with two services.
+    pub fn start_two_under(program: &[&str], options: &[&str]) -> Self {
+        let mut daemon = Self::start_under(program, options);
+        let listening = daemon.read_listening();
+        daemon.addresses.push(listening);
+        daemon
+    }
+
     /// Runs a command that says where it listens in the last word of its first line.
     pub fn spawn(mut command: Command) -> Self {
         let mut child =
@@ -151,7 +159,9 @@ impl Daemon {
                 return;
             }
         }
-        panic!("{} descriptors are open, more than {most}", self.descriptors());
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap();
+        let open: Vec<_> = open.map(|fd| fs::read_link(fd.unwrap().path())).collect();
+        panic!("more than {most} descriptors are open: {open:?}");
     }
 
     /// The memory it has in use.

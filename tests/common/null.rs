@@ -122,6 +122,10 @@ impl Io for Null {
         unreachable!("nothing is shared")
     }
 
+    fn cork(&mut self, _: RawFd, _: bool) {
+        unreachable!("nothing is shared")
+    }
+
     fn is_cached(&mut self, _: BorrowedFd<'_>, _: u64, _: usize) -> bool {
         unreachable!("nothing is shared")
     }

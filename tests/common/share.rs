@@ -18,21 +18,34 @@ pub struct Share {
     removes: bool,
 }
 
+/// An empty directory for this test.
+pub fn directory(test: &str) -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("rawline-files-{}-{test}", std::process::id()));
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
 impl Share {
     /// An empty directory, shared with these options.
     pub fn new(test: &str, options: &[&str]) -> Self {
-        let directory = std::env::temp_dir().join(format!("rawline-files-{}-{test}", std::process::id()));
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).unwrap();
-        Self::at(directory, options)
+        Self::at(directory(test), options)
     }
 
     /// This directory.
     pub fn at(directory: PathBuf, options: &[&str]) -> Self {
+        Self::under(&[], directory, options)
+    }
+
+    /// This directory, shared by a daemon that is the child of another program: of strace.
+    pub fn under(program: &[&str], directory: PathBuf, options: &[&str]) -> Self {
         let shared = format!("files={}", directory.display());
         let mut all = vec![shared.as_str(), "files_listen=127.0.0.1:0"];
         all.extend(options);
-        let daemon = Daemon::start_two(&all);
+        let daemon = match program {
+            [] => Daemon::start_two(&all),
+            program => Daemon::start_two_under(program, &all),
+        };
         Self { directory, daemon, removes: true }
     }
 

@@ -357,6 +357,9 @@ impl Io for World {
         self.write(fd, &[IoSlice::new(head), IoSlice::new(&bytes[..n])])
     }
 
+    /// There are no segments here.
+    fn cork(&mut self, _: RawFd, _: bool) {}
+
     fn is_cached(&mut self, _: BorrowedFd<'_>, _: u64, _: usize) -> bool {
         !self.0.borrow().kernel.cold
     }

@@ -12,6 +12,9 @@ use crate::limits::{FILE_BITE, UPLOAD_CHUNK, WARM_WINDOW};
 use crate::transport::codec::files::{Command, Version};
 use crate::transport::io::{Io, IoFault};
 
+/// Bites end at multiples of this, if they can: a page of most systems.
+const PAGE: u64 = 4096;
+
 /// One connection of the file service.
 #[derive(Default)]
 pub struct Session {
@@ -83,6 +86,8 @@ pub struct Download {
     warm_until: u64,
     /// A helper is reading.
     warming: bool,
+    /// Its socket is corked, since one bite is not all of it.
+    corked: bool,
 }
 
 /// What became of a try to send.
@@ -105,7 +110,14 @@ impl Session {
     /// Hangs a file behind the answer.
     pub fn attach(&mut self, file: OwnedFd, offset: u64, length: u64) {
         let end = offset + length;
-        self.download = Some(Download { file: Arc::new(file), offset, end, warm_until: 0, warming: false });
+        self.download = Some(Download {
+            file: Arc::new(file),
+            offset,
+            end,
+            warm_until: 0,
+            warming: false,
+            corked: false,
+        });
     }
 
     /// Whether something is still to be sent.
@@ -167,14 +179,17 @@ impl Session {
                 return Ok((0, Sent::Warming));
             }
             let rest = usize::try_from(download.end - download.offset).unwrap_or(usize::MAX);
-            let count = rest.min(most.min(FILE_BITE));
-            let is_warm = download.offset + count as u64 <= download.warm_until;
-            if !is_warm && !io.is_cached(download.file.as_fd(), download.offset, count) {
+            let count = rest.min(bite(download.offset, most.min(FILE_BITE)));
+            if !download.is_warm(io, count, rest.min(WARM_WINDOW)) {
                 download.warming = true;
                 let file = Arc::clone(&download.file);
                 return Ok((0, Sent::Cold(file, download.offset, rest.min(WARM_WINDOW))));
             }
             wanted += count;
+            if rest > FILE_BITE && !download.corked {
+                io.cork(fd, true);
+                download.corked = true;
+            }
             io.send_file(fd, head, download.file.as_fd(), download.offset, count)
         } else if head.is_empty() {
             return Ok((0, Sent::All));
@@ -200,6 +215,9 @@ impl Session {
                 // A short count is a full socket, or a file that shrinks: the next try tells.
                 return Ok((n, if n < wanted { Sent::Blocked } else { Sent::More }));
             }
+            if download.corked {
+                io.cork(fd, false);
+            }
         }
         Ok((n, if self.out.is_empty() { Sent::All } else { Sent::Blocked }))
     }
@@ -214,6 +232,28 @@ impl Session {
     /// Takes the file that was sent, to be closed.
     pub fn take_file(&mut self) -> Option<Arc<OwnedFd>> {
         self.download.take().map(|download| download.file)
+    }
+}
+
+/// At most `most` bytes from `offset` on, ending where a page ends if they can: what begins in the middle of a page stays
+/// there, bite after bite, once a socket has taken a part of one.
+fn bite(offset: u64, most: usize) -> usize {
+    let over = (offset + most as u64) % PAGE;
+    if over < most as u64 { most - over as usize } else { most }
+}
+
+impl Download {
+    /// Whether the next bite can be sent without a wait for the disk. One look is for several bites, if all of them are in
+    /// memory.
+    fn is_warm(&mut self, io: &mut impl Io, bite: usize, window: usize) -> bool {
+        if self.offset + bite as u64 <= self.warm_until {
+            return true;
+        }
+        if io.is_cached(self.file.as_fd(), self.offset, window) {
+            self.warm_until = self.offset + window as u64;
+            return true;
+        }
+        bite < window && io.is_cached(self.file.as_fd(), self.offset, bite)
     }
 }
 

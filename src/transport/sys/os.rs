@@ -166,6 +166,12 @@ impl Io for OsIo {
         Ok(sendfile::send_file(fd, head, self.cork, file, offset, count)?)
     }
 
+    fn cork(&mut self, fd: RawFd, on: bool) {
+        if self.cork {
+            sendfile::cork(fd, on);
+        }
+    }
+
     fn is_cached(&mut self, file: BorrowedFd<'_>, offset: u64, count: usize) -> bool {
         sendfile::is_cached(file, offset, count)
     }

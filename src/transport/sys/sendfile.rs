@@ -8,6 +8,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use nix::Result;
 use nix::errno::Errno;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
 /// Sends `head`, then up to `count` bytes of `file` from `offset` on, as much as the socket takes; says how many bytes
 /// of both together it took. 0: `head` is empty and the file ends before `offset`. `count` is at least 1. With
@@ -107,23 +109,84 @@ pub fn send_file(
     super::socket::write(socket, &[IoSlice::new(head), IoSlice::new(&buffer[..read])])
 }
 
-/// Bytes between two looks of [`is_cached`]. The kernel reads ahead in windows of about this size, so a range has
-/// few holes that are smaller; one that is overlooked costs a wait for the disk, not a wrong byte.
+/// Lets only full segments leave until it is taken back, which sends the rest. Without it every call of sendfile ends in a
+/// small segment. TCP_CORK in tcp(7).
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const LOOK_EVERY: usize = 256 * 1024;
+pub fn cork(socket: RawFd, on: bool) {
+    let on = libc::c_int::from(on);
+    // SAFETY: the kernel reads one int, and it is ours. It fails on a Unix-domain socket, which has no segments.
+    unsafe {
+        libc::setsockopt(
+            socket,
+            libc::IPPROTO_TCP,
+            libc::TCP_CORK,
+            (&raw const on).cast(),
+            size_of_val(&on) as u32,
+        )
+    };
+}
 
-/// Whether these bytes of a file can be sent without waiting for the disk, as far as the kernel tells. It does where
-/// preadv2(2) knows RWF_NOWAIT; elsewhere the answer is no.
+/// Nothing: TCP_NOPUSH does not send the rest on every system when it is taken back, and sendfile fills segments there.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn cork(_socket: RawFd, _on: bool) {}
+
+/// Bytes between two looks of [`is_cached`]. What has been read is in memory in long runs, so few holes are smaller; one
+/// that is overlooked costs a wait for the disk, not a wrong byte.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LOOK_EVERY: usize = 512 * 1024;
+
+/// Whether these bytes of a file can be sent without waiting for the disk, as far as the kernel tells: by preadv2(2) with
+/// RWF_NOWAIT, and of file systems that do not know that flag by cachestat(2). Where it tells nothing, the answer is no.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub fn is_cached(file: BorrowedFd<'_>, offset: u64, count: usize) -> bool {
     let last = count.saturating_sub(1);
-    (0..last).step_by(LOOK_EVERY).chain([last]).all(|step| {
+    for step in (0..last).step_by(LOOK_EVERY).chain([last]) {
         let mut byte = 0u8;
         let into = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
         let at = (offset + step as u64) as libc::off64_t;
         // SAFETY: the kernel writes one byte, and it is ours.
-        retry(|| unsafe { libc::preadv2(file.as_raw_fd(), &into, 1, at, libc::RWF_NOWAIT) }).is_ok()
-    })
+        match retry(|| unsafe { libc::preadv2(file.as_raw_fd(), &into, 1, at, libc::RWF_NOWAIT) }) {
+            Ok(_) => {}
+            Err(Errno::EOPNOTSUPP) => return is_in_memory(file) || has_no_holes(file, offset, count),
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// Whether there is no disk behind it, as of a tmpfs.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_in_memory(file: BorrowedFd<'_>) -> bool {
+    fstatfs(file).is_ok_and(|system| system.filesystem_type() == TMPFS_MAGIC)
+}
+
+/// Whether all pages of this range are in the cache. It costs more than a few looks, since each page is counted.
+/// cachestat(2); before Linux 6.5 nobody knows.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn has_no_holes(file: BorrowedFd<'_>, offset: u64, count: usize) -> bool {
+    #[repr(C)]
+    struct Range {
+        offset: u64,
+        length: u64,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct Pages {
+        cached: u64,
+        dirty: u64,
+        writeback: u64,
+        evicted: u64,
+        recently_evicted: u64,
+    }
+    /// The same on nearly every architecture; on others there is no such call, which says that nobody knows.
+    const CACHESTAT: libc::c_long = 451;
+    let (range, mut pages) = (Range { offset, length: count.max(1) as u64 }, Pages::default());
+    // SAFETY: the kernel reads the range and writes the pages, which have its layout.
+    let told = unsafe { libc::syscall(CACHESTAT, file.as_raw_fd(), &range, &mut pages, 0) };
+    // SAFETY: takes no pointer.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let page = u64::try_from(page).unwrap_or(0).max(1);
+    told == 0 && pages.cached > (offset + range.length - 1) / page - offset / page
 }
 
 /// As above.
@@ -203,7 +266,10 @@ mod tests {
         let file = sample("cached", &vec![7; 1 << 20]);
         if is_cached(file.as_fd(), 0, 1) {
             assert!(is_cached(file.as_fd(), 0, 1 << 20));
-            assert!(is_cached(file.as_fd(), 1 << 30, 10), "beyond the end nothing is waited for");
+        }
+        if has_no_holes(file.as_fd(), 0, 1) {
+            assert!(has_no_holes(file.as_fd(), 5, (1 << 20) - 5));
+            assert!(!has_no_holes(file.as_fd(), 1 << 20, 4096), "beyond the end there is no page");
         }
     }
 }
