@@ -391,7 +391,7 @@ fn the_readme_begins_with_the_commands_that_work() {
     assert_eq!(first("cargo run"), "cargo run --release -- serve");
     assert_eq!(first("cargo test"), "cargo test --release");
     assert!(read(".ci/run").lines().any(|line| line == first("cargo test")), "CI runs the README's tests");
-    for script in [".ci/run", ".ci/kqueue-check", ".ci/dependencies"] {
+    for script in [".ci/run", ".ci/kqueue-check", ".ci/dependencies", ".ci/nightly"] {
         assert!(readme.contains(&format!("`{script}`")) || readme.contains(&format!("\n{script}\n")));
         read(script);
     }
