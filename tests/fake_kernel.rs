@@ -652,3 +652,32 @@ fn several_whose_answers_cannot_be_sent_in_one_turn_end_without_harm() {
         assert!(bench.ask(fd, r#"{"method":"ping"}"#).ends_with(r#""message":"pong"}"#));
     }
 }
+
+#[test]
+fn who_talks_while_the_server_stops_is_told_before_it_ends() {
+    for clients in [1, 3, 40] {
+        let mut bench = Bench::new(Kernel::KIND, Limits::default());
+        let clients: Vec<RawFd> = (0..clients).map(|_| bench.world.connect()).collect();
+        bench.settle();
+        let ping = |world: &World, fd| world.send(fd, r#"{"method":"ping"}"#);
+        clients.iter().for_each(|&fd| ping(&bench.world, fd));
+        bench.world.signal(Signal::Terminate);
+        let (mut asked, mut told) = (clients.len(), 0);
+        // Everybody asks again behind every answer, until he is told to stop.
+        while bench.event_loop.turn() {
+            for &fd in &clients {
+                match bench.world.take(fd).as_str() {
+                    "" => {}
+                    r#"{"error":"Shutting down","code":-32004}"# => told += 1,
+                    r#"{"status":"success","message":"pong"}"# => {
+                        ping(&bench.world, fd);
+                        asked += 1;
+                    }
+                    other => panic!("{other}"),
+                }
+            }
+        }
+        let left = clients.iter().filter(|&&fd| bench.world.take(fd).contains("-32004")).count();
+        assert_eq!(told + left, clients.len(), "of {asked} questions");
+    }
+}

@@ -627,3 +627,47 @@ fn a_stop_finishes_what_is_under_way_and_refuses_what_comes_later() {
     wire.ends();
     assert_eq!(share.read("a"), b"hello");
 }
+
+#[test]
+fn a_stop_waits_for_a_download_and_refuses_what_others_ask_meanwhile() {
+    let share = Share::new("stop-download", &["shutdown_grace=60m"]);
+    let noise = share::noise(24 * MIB);
+    share.write("noise", &noise);
+    let mut chat = share.daemon.connect();
+    let (mut download, mut one, mut two) = (share.connect(), share.connect(), share.connect());
+    download.send(get("noise"));
+    assert_eq!(download.number(), noise.len() as u64);
+    // The kernel does not hold the rest.
+    let begin = download.take(MIB);
+    share.daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    loop {
+        chat.send(r#"{"method":"ping"}"#);
+        if chat.read_object().contains("-32004") {
+            break;
+        }
+    }
+    one.send(get("noise"));
+    one.ends_somehow();
+    two.send(get2("noise", 0, 0));
+    assert_eq!(two.head().1, 11, "shutting down");
+    let rest = download.take(noise.len() - MIB);
+    assert!([begin, rest].concat() == noise);
+    download.ends();
+}
+
+#[test]
+fn an_upload_that_has_arrived_when_the_signal_comes_is_stored() {
+    let share = Share::new("stop-upload", &["files_writable=true"]);
+    let mut wire = share.connect();
+    wire.send(get("nobody"));
+    assert_eq!(wire.number(), 0);
+    let content = share::noise(300_000);
+    // Asleep, it finds command, bytes and signal together when it wakes. They fit into the sockets' buffers.
+    share.daemon.signal(nix::sys::signal::Signal::SIGSTOP);
+    wire.send(put("a", &content));
+    share.daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    share.daemon.signal(nix::sys::signal::Signal::SIGCONT);
+    wire.ends();
+    assert!(share.read("a") == content);
+    assert_eq!(share.names(), ["a"]);
+}

@@ -22,12 +22,17 @@ pub(super) struct Stopping {
     /// What had arrived when it began is still answered: so many more waits that do not sleep report everyone
     /// whose socket held something.
     sweeps: usize,
+    /// When all is quiet, so many more of them: who has asked meanwhile is told that it is too late, and does not find a
+    /// connection that was reset over his question.
+    last_looks: usize,
+    /// The last turn left nothing to do.
+    is_quiet: bool,
 }
 
 impl Stopping {
     /// When the loop must look again.
     pub fn wake_at(&self, now: Millis) -> Millis {
-        if self.sweeps > 0 { now } else { self.deadline }
+        if self.sweeps > 0 || self.is_quiet { now } else { self.deadline }
     }
 }
 
@@ -40,7 +45,8 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                     let deadline = self.hub.now + self.hub.limits.shutdown_grace;
                     let waits = self.hub.conns.len().div_ceil(EVENTS_PER_WAIT).max(1);
                     // One is counted at the end of this turn.
-                    self.stopping = Some(Stopping { deadline, sweeps: 1 + waits });
+                    self.stopping =
+                        Some(Stopping { deadline, sweeps: 1 + waits, last_looks: waits, is_quiet: false });
                     self.close_listeners();
                     self.tell_stopping();
                 }
@@ -209,7 +215,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
 
     /// Whether the loop has stopped; ends what is left then.
     pub(super) fn is_finished(&mut self) -> bool {
-        let Some(Stopping { deadline, sweeps }) = &mut self.stopping else { return false };
+        let Some(Stopping { deadline, sweeps, .. }) = &mut self.stopping else { return false };
         let is_last_sweep = *sweeps == 1;
         *sweeps = sweeps.saturating_sub(1);
         let (is_overdue, is_sweeping) = (self.hub.now >= *deadline, *sweeps > 0);
@@ -225,8 +231,15 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 .conns
                 .iter()
                 .any(|(_, conn)| !conn.is_caught_up() || !conn.outbox.is_empty() || conn.has_unsent());
-        if busy && !is_overdue {
-            return false;
+        if let Some(stopping) = &mut self.stopping
+            && !is_overdue
+        {
+            stopping.is_quiet = !busy;
+            let is_last = stopping.last_looks == 0;
+            stopping.last_looks -= usize::from(!busy && !is_last);
+            if busy || !is_last {
+                return false;
+            }
         }
         for id in all {
             let conn = self.hub.conns.get(id);
