@@ -57,6 +57,7 @@ pub static CODES: &[Exit] = &[
             ("ls", "listed"),
             ("get", "all of it is here, or nobody reads the output any more"),
             ("put", "all of it is safe on the server's disk"),
+            ("lab", "done, or what was handed in is right"),
         ],
         is_everybodys: true,
     },
@@ -73,6 +74,7 @@ pub static CODES: &[Exit] = &[
             ("ls", "the connection broke"),
             ("get", "the connection broke"),
             ("put", "the connection broke"),
+            ("lab", "what was handed in is not right, or an exercise could not be staged"),
         ],
         is_everybodys: true,
     },
@@ -96,7 +98,7 @@ pub static CODES: &[Exit] = &[
     },
     Exit {
         code: UNAVAILABLE,
-        meaning: "an address is taken or not on this machine; a client's server cannot be reached",
+        meaning: "an address is taken or not on this machine; a server cannot be reached; a tool is missing",
         of: &[
             ("serve", "an address is taken, not on this machine, or cannot be resolved"),
             ("config", "an address cannot be resolved"),
@@ -107,6 +109,7 @@ pub static CODES: &[Exit] = &[
             ("ls", "no server can be reached"),
             ("get", "no server can be reached"),
             ("put", "no server can be reached"),
+            ("lab", "a tool is missing, or this system cannot show it"),
         ],
         is_everybodys: false,
     },
@@ -154,6 +157,7 @@ pub static CODES: &[Exit] = &[
         of: &[
             ("serve", "the environment or the file is wrong, or an address is not allowed"),
             ("config", "the environment or the file is wrong, or an address is not allowed"),
+            ("lab", "neither XDG_STATE_HOME nor HOME is set"),
         ],
         is_everybodys: false,
     },

@@ -16,6 +16,7 @@
 //! - [`transport`]: all that knows bytes and time. [`transport::event_loop`] reads as a list of steps.
 //! - [`service`]: all that knows people: the chat, for JSON users and line users in one room.
 //! - [`client`]: the other end of the wire, on the same poller and the same codecs.
+//! - `lab`: exercises in what all of this looks like from outside (feature `cli`).
 //! - [`limits`]: every maximum; [`memory`]: what they come to; [`config`]: the one table of options; [`log`]: lines to stderr.
 //!
 //! Who knows whom: transport and service both know `api` and never each other.
@@ -23,6 +24,8 @@
 pub mod api;
 pub mod client;
 pub mod config;
+#[cfg(feature = "cli")]
+pub mod lab;
 pub mod limits;
 pub mod log;
 pub mod memory;

@@ -13,6 +13,8 @@ mod programs;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
+#[cfg(feature = "cli")]
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use std::{env, panic};
@@ -94,7 +96,16 @@ fn run() -> Result<(), Failure> {
         Command::Rpc(rpc) => programs::rpc::run(rpc),
         #[cfg(feature = "cli")]
         Command::Stats(stats) => programs::stats::run(stats),
+        #[cfg(feature = "cli")]
+        Command::Lab(lab) => programs::lab::run(lab, state_directory()),
     }
+}
+
+/// Where programs of this user keep what they remember: the XDG Base Directory Specification.
+#[cfg(feature = "cli")]
+fn state_directory() -> Option<PathBuf> {
+    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))
 }
 
 fn serve(flags: Flags, environment: Vec<(OsString, OsString)>) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ use clap_complete::{Shell, generate};
 use rawline::config::options::{OPTIONS, Opt};
 use rawline::config::{Endpoint, nearest, time};
 
-use super::{Command, chat, config, echo, files, introduction, manual, rpc, serve, stats};
+use super::{Command, chat, config, echo, files, introduction, lab, manual, rpc, serve, stats};
 use crate::Failure;
 use crate::exit::{self, USAGE};
 
@@ -43,6 +43,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
         Some(("get", matches)) => files::read_get(matches).map_err(usage),
         Some(("put", matches)) => files::read_put(matches).map_err(usage),
         Some(("exit-codes", _)) => Ok(Command::Print(exit::page())),
+        Some(("lab", matches)) => lab::read(matches).map_err(usage),
         Some(("man", _)) => Ok(Command::Print(manual::page(command()))),
         Some(("completions", matches)) => Ok(Command::Print(completions(matches))),
         Some((other, _)) => unreachable!("clap knows no command {other}"),
@@ -68,6 +69,7 @@ pub fn command() -> clap::Command {
         .subcommand(files::ls_command())
         .subcommand(files::get_command())
         .subcommand(files::put_command())
+        .subcommand(lab::command())
         .subcommand(clap::Command::new("man").about(
             "Prints the manual page: `rawline man | man -l -` shows it, \
              `rawline man > rawline.1` makes the file to install",

@@ -18,6 +18,8 @@ pub mod echo;
 #[cfg(feature = "cli")]
 pub mod files;
 #[cfg(feature = "cli")]
+pub mod lab;
+#[cfg(feature = "cli")]
 mod manual;
 #[cfg(feature = "cli")]
 pub mod rpc;
@@ -67,6 +69,9 @@ pub enum Command {
     /// Show what a server has counted.
     #[cfg(feature = "cli")]
     Stats(stats::Stats),
+    /// Learn.
+    #[cfg(feature = "cli")]
+    Lab(lab::Lab),
 }
 
 /// What rawline is and the first commands: the answer to `rawline` alone.
@@ -95,6 +100,7 @@ const CLIENTS: &str = "  \
   rawline rpc get_users    make a JSON-RPC call: who is there? (--watch to see what happens)
   rawline echo hello       send something to the echo server and see it come back
   rawline get a.txt        fetch a file from a server that shares some; ls lists them, put stores one
+  rawline lab list         learn what it does with the kernel, with strace, tcpdump and ss
   rawline --help           all commands
 ";
 

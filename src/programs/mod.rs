@@ -8,6 +8,7 @@ pub mod chat;
 pub mod config;
 pub mod echo;
 pub mod files;
+pub mod lab;
 pub mod rpc;
 pub mod stats;
 mod width;

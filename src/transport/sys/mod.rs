@@ -29,6 +29,8 @@ pub mod kernel_limits;
 mod kqueue;
 pub mod notify;
 mod os;
+#[cfg(feature = "cli")]
+pub mod probe;
 pub mod sendfile;
 pub mod signal;
 pub mod socket;
