@@ -62,7 +62,7 @@ fn ring(c: &mut Criterion) {
         b.iter(|| {
             let mut ring = Ring::new(READ_CHUNK);
             fill(&mut ring, &bytes);
-            ring.grow(2 * READ_CHUNK);
+            ring.resize(2 * READ_CHUNK);
             ring
         });
     });

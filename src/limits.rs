@@ -123,6 +123,14 @@ pub const ACCEPT_REST_MIN: Duration = Duration::from_millis(10);
 pub const ACCEPT_REST_MAX: Duration = Duration::from_secs(1);
 /// Descriptors kept back from connections: listeners, poller, log, files, the standard three.
 pub const RESERVED_FDS: usize = 64;
+/// What a ring keeps that waits for the rest of a message of which less than this has come.
+pub const SMALL_RING: usize = 1024;
+/// Connections that a process which may open so many descriptors has room for. Where descriptors are few, half of them
+/// is kept back: a server of one connection is none.
+pub fn room_for_connections(open_files: usize) -> usize {
+    open_files.saturating_sub(RESERVED_FDS).max(open_files / 2).max(1)
+}
+
 /// Rings kept for the next connection that needs one; more are given back to the allocator.
 pub const POOLED_INPUTS: usize = 64;
 /// Letters posted to the loop from other threads before `post` refuses more.
@@ -190,6 +198,11 @@ pub static CONSTANTS: &[(&str, Amount, &str)] = &[
     ("ACCEPT_REST_MAX", Amount::Time(ACCEPT_REST_MAX), "how long at most, doubling"),
     ("RESERVED_FDS", Amount::Count(RESERVED_FDS), "descriptors that auto keeps back from connections"),
     (
+        "SMALL_RING",
+        Amount::Bytes(SMALL_RING),
+        "a ring with less of a message waits for the rest with this much",
+    ),
+    (
         "POOLED_INPUTS",
         Amount::Count(POOLED_INPUTS),
         "input buffers kept for the next connection that needs one",
@@ -225,5 +238,6 @@ pub static CONSTANTS: &[(&str, Amount, &str)] = &[
 
 const _: () = assert!(FILE_BITE <= WARM_WINDOW, "what is warmed is enough for a bite");
 const _: () = assert!(READ_CHUNK.is_power_of_two(), "rings grow by doubling");
+const _: () = assert!(SMALL_RING < READ_CHUNK, "a small ring is grown before it is read into");
 const _: () = assert!(ACCEPT_REST_MIN.as_millis() < ACCEPT_REST_MAX.as_millis());
 const _: () = assert!(DEPTH_CEILING < 128, "the scanner's stack has 128 bits");

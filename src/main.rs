@@ -27,7 +27,7 @@ use rawline::config::options::OPTIONS;
 #[cfg(feature = "cli")]
 use rawline::config::report;
 use rawline::config::{self, Address, AddressError, Config, ConfigError, DuplicateNames, Flags, Listener};
-use rawline::limits::RESERVED_FDS;
+use rawline::limits::room_for_connections;
 use rawline::log::Format;
 use rawline::memory::{self, Sharing};
 use rawline::service::chat::{Chat, Rules};
@@ -204,8 +204,8 @@ fn limits_in(config: &Config, open_files: usize) -> Limits {
     );
     let sum = memory::line(&memory::terms(&limits, sharing(config)));
     log::info("main", format_args!("memory at most {sum}"));
-    if limits.max_connections.saturating_add(RESERVED_FDS) > open_files {
-        let room = open_files.saturating_sub(RESERVED_FDS);
+    let room = room_for_connections(open_files);
+    if limits.max_connections > room {
         log::warn(
             "main",
             format_args!(

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use client::Client;
 use daemon::Daemon;
+use rawline::transport::server::raise_descriptor_limit;
 
 const PING: &str = r#"{"method":"ping"}"#;
 const PONG: &str = r#"{"status":"success","message":"pong"}"#;
@@ -71,6 +72,25 @@ fn who_drips_is_told_and_closed_and_nobody_waits_for_him() {
     }
     good.still_answers();
     daemon.await_descriptors(before);
+}
+
+#[test]
+fn half_a_message_costs_little_memory() {
+    const COUNT: usize = 1000;
+    raise_descriptor_limit().unwrap();
+    let daemon = Daemon::start(&[]);
+    let mut good = good_client(&daemon);
+    let before = daemon.resident_bytes();
+    let mut drippers: Vec<Client> = (0..COUNT).map(|_| daemon.connect()).collect();
+    let (half, rest) = PING.split_at(10);
+    drippers.iter_mut().for_each(|dripper| dripper.send(half));
+    good.still_answers();
+    let each = daemon.resident_bytes().saturating_sub(before) / COUNT;
+    assert!(each < 6 * 1024, "{each} bytes for each");
+    for dripper in &mut drippers {
+        dripper.send(rest);
+        dripper.expect(PONG);
+    }
 }
 
 #[test]

@@ -202,7 +202,7 @@ impl<'fd> Session<'fd> {
         }
         let ring = &mut self.input.ring;
         if ring.len() == ring.capacity() {
-            ring.grow(ring.capacity() * 2);
+            ring.resize(ring.capacity() * 2);
         }
         match socket::read(self.server.as_raw_fd(), &mut ring.free(usize::MAX)) {
             Ok(0) => Ok(false),

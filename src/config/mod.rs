@@ -23,7 +23,7 @@ pub use endpoint::{Address, AddressError, Endpoint};
 pub use load::{Origin, nearest};
 pub use value::{show_time, time};
 
-use crate::limits::{Limits, RESERVED_FDS};
+use crate::limits::{Limits, room_for_connections};
 use crate::log::{Format, Level};
 
 /// All effective values. [`Config::default`] is what `rawline serve` uses when nobody says anything.
@@ -208,7 +208,7 @@ impl Config {
     pub fn limits_with(&self, open_files: usize) -> Limits {
         let max_connections = match self.max_connections {
             Some(number) => number as usize,
-            None => open_files.saturating_sub(RESERVED_FDS).max(1),
+            None => room_for_connections(open_files),
         };
         Limits { max_connections, ..self.limits.clone() }
     }
@@ -311,8 +311,9 @@ mod tests {
     #[test]
     fn connections_are_what_the_open_files_leave() {
         let mut config = Config::default();
-        assert_eq!(config.limits_with(1024).max_connections, 1024 - RESERVED_FDS);
-        assert_eq!(config.limits_with(10).max_connections, 1);
+        for (open_files, room) in [(1024, 960), (129, 65), (128, 64), (64, 32), (10, 5), (0, 1)] {
+            assert_eq!(config.limits_with(open_files).max_connections, room);
+        }
         config.max_connections = Some(7);
         assert_eq!(config.limits_with(1024), Limits { max_connections: 7, ..Limits::default() });
     }

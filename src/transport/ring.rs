@@ -89,8 +89,9 @@ impl Ring {
         self.head = if self.len == 0 { 0 } else { (self.head + n) % self.buf.len() };
     }
 
-    /// Makes room for `capacity` bytes in all, keeping what is held.
-    pub fn grow(&mut self, capacity: usize) {
+    /// Has room for `capacity` bytes in all from now on, keeping what is held, which is no more than that.
+    pub fn resize(&mut self, capacity: usize) {
+        assert!(capacity >= self.len.max(1), "it holds more");
         let mut grown = Vec::with_capacity(capacity);
         grown.extend_from_slice(self.run(0));
         grown.extend_from_slice(self.run(grown.len()));
@@ -150,7 +151,7 @@ mod tests {
         assert_eq!(put(&mut ring, b"cdef"), 2);
         assert!(ring.free(usize::MAX).iter().all(|part| part.is_empty()));
         assert_eq!(ring.len(), ring.capacity());
-        ring.grow(8);
+        ring.resize(8);
         assert_eq!(put(&mut ring, b"ef"), 2);
         assert_eq!(ring.run(0), b"abcdef");
     }
@@ -195,7 +196,7 @@ mod tests {
                         ring.consume(n);
                         twin.drain(..n);
                     }
-                    Op::Grow(more) => ring.grow(ring.capacity() + more),
+                    Op::Grow(more) => ring.resize(ring.capacity() + more),
                 }
                 prop_assert_eq!((ring.len(), ring.is_empty()), (twin.len(), twin.is_empty()));
                 if twin.is_empty() {

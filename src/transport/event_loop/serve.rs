@@ -7,7 +7,7 @@ use std::io::IoSliceMut;
 
 use super::EventLoop;
 use crate::api::{Closed, ConnId, Fault, Line, Peer, Service};
-use crate::limits::{POOLED_INPUTS, READ_CHUNK};
+use crate::limits::{POOLED_INPUTS, READ_CHUNK, SMALL_RING};
 use crate::transport::codec::jsonrpc::framer::{Input, Step};
 use crate::transport::codec::line::LineStep;
 use crate::transport::connection::{Codec, Phase};
@@ -35,6 +35,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         let mut requests = self.hub.limits.max_requests_per_turn;
         let mut bytes = self.hub.limits.max_read_per_turn;
         let budget = requests;
+        if input.ring.capacity() < READ_CHUNK {
+            input.ring.resize(READ_CHUNK);
+        }
         let is_waited_for = loop {
             match self.dispatch(id, &mut input, &mut requests) {
                 Served::Dry if self.read(id, &mut input, &mut bytes) => {}
@@ -61,6 +64,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             && conn.phase == Phase::Open
             && !input.is_idle()
         {
+            if is_waited_for && input.ring.len() < SMALL_RING {
+                // Whoever drips has the memory of what he sent, not of what he could send.
+                input.ring.resize(SMALL_RING);
+            }
             conn.input = Some(input);
         } else if self.inputs.len() < POOLED_INPUTS && input.ring.capacity() == READ_CHUNK {
             input.clear();
@@ -198,7 +205,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         let ceiling = self.hub.limits.max_message_bytes.max(READ_CHUNK);
         let capacity = input.ring.capacity();
         if input.ring.len() == capacity && capacity < ceiling {
-            input.ring.grow((capacity * 2).min(ceiling));
+            input.ring.resize((capacity * 2).min(ceiling));
         }
         Served::Dry
     }
