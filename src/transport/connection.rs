@@ -4,6 +4,7 @@
 //! it may be dispatched. The hub keeps these in its slab; the event loop changes them. An idle connection is this
 //! struct and nothing else: no ring, no backlog, no job.
 
+use std::mem::offset_of;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -18,14 +19,19 @@ use crate::transport::job::Job;
 use crate::transport::outbox::Outbox;
 use crate::transport::rate::Rate;
 
-/// One accepted socket.
+/// One accepted socket. Two cache lines: a broadcast touches the first only, one request both.
+#[repr(C, align(64))]
 pub struct Connection {
+    /// What it is to be sent.
+    pub outbox: Outbox,
     /// Its descriptor.
     pub fd: RawFd,
-    /// What the kernel watches it for.
-    pub interest: Interest,
+    /// Its place among the hub's members, while it is subscribed.
+    pub place: u32,
     /// Where it is in its life.
     pub phase: Phase,
+    /// What the kernel watches it for.
+    pub interest: Interest,
     /// The kernel has bytes, EOF or an error for us.
     pub readable: bool,
     /// The kernel takes bytes again.
@@ -42,22 +48,18 @@ pub struct Connection {
     pub queued: bool,
     /// It stands in the dirty list.
     pub dirty: bool,
-    /// What it speaks, and where in its bytes it is.
-    pub codec: Codec,
-    /// When bytes last came from it, a file went to it, or a step of its end was done.
-    pub heard: Millis,
-    /// Its place among the hub's members, while it is subscribed.
-    pub place: u32,
-    /// Bytes thrown away since it was refused.
-    pub discarded: u32,
     /// What it has spent of its rate: see `rate.rs`.
     pub rate: Rate,
-    /// What it is to be sent.
-    pub outbox: Outbox,
+    /// What it speaks, and where in its bytes it is.
+    pub codec: Codec,
     /// Ring and scanner, while there are unconsumed bytes.
     pub input: Option<Box<Input>>,
     /// A request that is not yet answered: a deferred call, or a batch under way.
     pub job: Option<Box<Job>>,
+    /// When bytes last came from it, a file went to it, or a step of its end was done.
+    pub heard: Millis,
+    /// Bytes thrown away since it was refused.
+    pub discarded: u32,
     /// Who is at the other end.
     pub peer: Peer,
 }
@@ -134,7 +136,8 @@ pub enum Phase {
     Over(bool),
 }
 
-const _: () = assert!(size_of::<Connection>() <= 128, "an idle connection is two cache lines");
+const _: () = assert!(size_of::<Option<Connection>>() == 128, "an idle connection is two cache lines");
+const _: () = assert!(offset_of!(Connection, dirty) < 64, "a broadcast touches the first");
 
 impl Connection {
     /// A connection just accepted.

@@ -39,18 +39,6 @@ impl<T: Default> Chunks<T> {
     }
 }
 
-impl<T> Chunks<T> {
-    /// The place at `index`, if there is one.
-    pub fn get(&self, index: usize) -> Option<&T> {
-        self.chunks.get(index / CHUNK).map(|chunk| &chunk[index % CHUNK])
-    }
-
-    /// The place at `index`, if there is one.
-    pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        self.chunks.get_mut(index / CHUNK).map(|chunk| &mut chunk[index % CHUNK])
-    }
-}
-
 impl<T> Index<usize> for Chunks<T> {
     type Output = T;
 
@@ -67,26 +55,21 @@ impl<T> IndexMut<usize> for Chunks<T> {
 
 /// Values under [`ConnId`]s.
 pub struct Slab<T> {
-    slots: Chunks<Slot<T>>,
+    chunks: Vec<Box<Slots<T>>>,
     free: Vec<u32>,
     len: usize,
 }
 
-struct Slot<T> {
-    generation: u32,
-    value: Option<T>,
-}
-
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
-        Self { generation: 0, value: None }
-    }
+/// The slots of a chunk. The generations lie apart from the values, so that a value's cache lines are its own.
+struct Slots<T> {
+    generations: [u32; CHUNK],
+    values: [Option<T>; CHUNK],
 }
 
 /// An empty slab, which owns no memory.
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { slots: Chunks::default(), free: Vec::new(), len: 0 }
+        Self { chunks: Vec::new(), free: Vec::new(), len: 0 }
     }
 }
 
@@ -104,43 +87,44 @@ impl<T> Slab<T> {
     /// Puts a value into a free slot.
     pub fn insert(&mut self, value: T) -> ConnId {
         if self.free.is_empty() {
-            let start = self.slots.capacity();
-            self.slots.reach(start);
-            let fresh = u32::try_from(start).expect("fewer than 2^32 slots");
+            let fresh = u32::try_from(self.chunks.len() * CHUNK).expect("fewer than 2^32 slots");
+            let slots = Slots { generations: [0; CHUNK], values: [const { None }; CHUNK] };
+            self.chunks.push(Box::new(slots));
             // The lowest index goes out first, so a small server stays in one chunk.
             self.free.extend((fresh..fresh + CHUNK as u32).rev());
         }
         let index = self.free.pop().expect("a chunk was just added");
-        let slot = &mut self.slots[index as usize];
-        slot.value = Some(value);
+        let (slots, at) = (&mut self.chunks[index as usize / CHUNK], index as usize % CHUNK);
+        slots.values[at] = Some(value);
         self.len += 1;
-        ConnId::new(index, slot.generation)
+        ConnId::new(index, slots.generations[at])
     }
 
     /// The value under `id`, unless it was removed.
     pub fn get(&self, id: ConnId) -> Option<&T> {
-        let slot = self.slots.get(id.index())?;
-        slot.value.as_ref().filter(|_| slot.generation == id.generation)
+        let (slots, at) = (self.chunks.get(id.index() / CHUNK)?, id.index() % CHUNK);
+        slots.values[at].as_ref().filter(|_| slots.generations[at] == id.generation)
     }
 
     /// The value under `id`, unless it was removed.
     pub fn get_mut(&mut self, id: ConnId) -> Option<&mut T> {
-        let slot = self.slots.get_mut(id.index())?;
-        slot.value.as_mut().filter(|_| slot.generation == id.generation)
+        let (slots, at) = (self.chunks.get_mut(id.index() / CHUNK)?, id.index() % CHUNK);
+        slots.values[at].as_mut().filter(|_| slots.generations[at] == id.generation)
     }
 
     /// The value at an index, whoever it is now.
     pub fn at(&mut self, index: u32) -> Option<(ConnId, &mut T)> {
-        let slot = &mut self.slots[index as usize];
-        let id = ConnId::new(index, slot.generation);
-        slot.value.as_mut().map(|value| (id, value))
+        let (slots, at) = (&mut self.chunks[index as usize / CHUNK], index as usize % CHUNK);
+        let id = ConnId::new(index, slots.generations[at]);
+        slots.values[at].as_mut().map(|value| (id, value))
     }
 
     /// Takes the value out; its id is dead from now on.
     pub fn remove(&mut self, id: ConnId) -> Option<T> {
-        let slot = self.slots.get_mut(id.index()).filter(|slot| slot.generation == id.generation)?;
-        let value = slot.value.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
+        self.get(id)?;
+        let (slots, at) = (&mut self.chunks[id.index() / CHUNK], id.index() % CHUNK);
+        let value = slots.values[at].take()?;
+        slots.generations[at] = slots.generations[at].wrapping_add(1);
         self.free.push(id.index);
         self.len -= 1;
         Some(value)
@@ -148,10 +132,10 @@ impl<T> Slab<T> {
 
     /// All values, by index.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
-        (0..self.slots.capacity()).filter_map(|index| {
-            let slot = &self.slots[index];
-            let id = ConnId::new(index as u32, slot.generation);
-            slot.value.as_ref().map(|value| (id, value))
+        (0..self.chunks.len() * CHUNK).filter_map(|index| {
+            let (slots, at) = (&self.chunks[index / CHUNK], index % CHUNK);
+            let id = ConnId::new(index as u32, slots.generations[at]);
+            slots.values[at].as_ref().map(|value| (id, value))
         })
     }
 }
