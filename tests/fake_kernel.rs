@@ -654,6 +654,24 @@ fn several_whose_answers_cannot_be_sent_in_one_turn_end_without_harm() {
 }
 
 #[test]
+fn a_new_timeout_holds_for_those_who_are_idle_already() {
+    let mut bench = Bench::new(Kernel::KIND, Limits::default());
+    let limits = Some(Limits { idle_timeout: Duration::from_secs(60), ..Limits::default() });
+    bench.event_loop.set_operator(Box::new(Listening { heard: Arc::default(), limits }));
+    let (silent, talker) = (bench.connect(), bench.connect());
+    bench.world.pass(Duration::from_secs(59));
+    bench.ask(talker, r#"{"method":"ping"}"#);
+    bench.world.signal(Signal::HangUp);
+    bench.settle();
+    assert_eq!(bench.world.end(silent), None);
+    bench.world.pass(Duration::from_secs(2));
+    bench.settle();
+    assert!(bench.world.take(silent).contains("-32002"));
+    assert_eq!(bench.world.end(talker), None);
+    assert!(bench.ask(talker, r#"{"method":"ping"}"#).contains("pong"));
+}
+
+#[test]
 fn who_talks_while_the_server_stops_is_told_before_it_ends() {
     for clients in [1, 3, 40] {
         let mut bench = Bench::new(Kernel::KIND, Limits::default());

@@ -9,8 +9,9 @@ use crate::limits::Limits;
 
 /// Who stands beside a server while it runs.
 pub trait Operator: Send {
-    /// SIGHUP: the limits to go on with; `None` keeps those in force. They hold for what comes next: nobody is
-    /// ended because there are more connections than they allow, and a deadline that was set stays.
+    /// SIGHUP: the limits to go on with; `None` keeps those in force. Timeouts hold as if
+    /// they had always been so, everything else for what comes next: nobody is ended because there are more connections
+    /// than they allow.
     fn reload(&mut self) -> Option<Limits>;
 
     /// SIGUSR1: what was counted so far.
