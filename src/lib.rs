@@ -15,6 +15,7 @@
 //!   [`Service`] and hand it to [`Server::run`]; `examples/calculator.rs` does it in under sixty lines.
 //! - [`transport`]: all that knows bytes and time. [`transport::event_loop`] reads as a list of steps.
 //! - [`service`]: all that knows people: the chat, for JSON users and line users in one room.
+//! - [`explain`]: what a request costs, in system calls.
 //! - [`client`]: the other end of the wire, on the same poller and the same codecs.
 //! - `lab`: exercises in what all of this looks like from outside (feature `cli`).
 //! - [`limits`]: every maximum; [`memory`]: what they come to; [`config`]: the one table of options; [`log`]: lines to stderr.
@@ -24,6 +25,7 @@
 pub mod api;
 pub mod client;
 pub mod config;
+pub mod explain;
 #[cfg(feature = "cli")]
 pub mod lab;
 pub mod limits;

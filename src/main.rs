@@ -93,6 +93,8 @@ fn run() -> Result<(), Failure> {
         #[cfg(feature = "cli")]
         Command::Put(put) => programs::files::put::run(put),
         #[cfg(feature = "cli")]
+        Command::Explain(explain) => programs::explain::run(explain),
+        #[cfg(feature = "cli")]
         Command::Rpc(rpc) => programs::rpc::run(rpc),
         #[cfg(feature = "cli")]
         Command::Stats(stats) => programs::stats::run(stats),

@@ -80,7 +80,7 @@ fn under_attack_it_stays_inside_the_sum_that_it_prints() {
     // A room that is shouted full, where sixty do not read: they are cut, and the speaker is not.
     let mut speaker = Client::connect(rpc);
     let said = format!(r#"{{"method":"send_message","params":["{}"]}}"#, "𝒜".repeat(1000));
-    for _ in 0..1000 {
+    for _ in 0..200 {
         speaker.send(&said);
         while !speaker.read_object().contains(r#""status":"success""#) {}
     }

@@ -13,7 +13,7 @@ use clap_complete::{Shell, generate};
 use rawline::config::options::{OPTIONS, Opt};
 use rawline::config::{Endpoint, nearest, time};
 
-use super::{Command, chat, config, echo, files, introduction, lab, manual, rpc, serve, stats};
+use super::{Command, chat, config, echo, explain, files, introduction, lab, manual, rpc, serve, stats};
 use crate::Failure;
 use crate::exit::{self, USAGE};
 
@@ -36,6 +36,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
         Some(("serve", matches)) => Ok(serve::read(matches)),
         Some(("config", matches)) => Ok(config::read(matches)),
         Some(("chat", matches)) => chat::read(matches).map_err(usage),
+        Some(("explain", matches)) => explain::read(matches).map_err(usage),
         Some(("echo", matches)) => echo::read(matches).map_err(usage),
         Some(("rpc", matches)) => rpc::read(matches).map_err(usage),
         Some(("stats", matches)) => stats::read(matches).map_err(usage),
@@ -65,6 +66,7 @@ pub fn command() -> clap::Command {
         .subcommand(chat::command())
         .subcommand(rpc::command())
         .subcommand(echo::command())
+        .subcommand(explain::command())
         .subcommand(stats::command())
         .subcommand(files::ls_command())
         .subcommand(files::get_command())

@@ -16,6 +16,8 @@ pub mod config;
 #[cfg(feature = "cli")]
 pub mod echo;
 #[cfg(feature = "cli")]
+pub mod explain;
+#[cfg(feature = "cli")]
 pub mod files;
 #[cfg(feature = "cli")]
 pub mod lab;
@@ -48,6 +50,9 @@ pub enum Command {
     /// Show, check or begin a configuration.
     #[cfg(feature = "cli")]
     Config(config::Config),
+    /// Predict and count the system calls of a request.
+    #[cfg(feature = "cli")]
+    Explain(explain::Explain),
     /// Join the chat.
     #[cfg(feature = "cli")]
     Chat(chat::Chat),

@@ -7,6 +7,7 @@
 pub mod chat;
 pub mod config;
 pub mod echo;
+pub mod explain;
 pub mod files;
 pub mod lab;
 pub mod rpc;
