@@ -25,11 +25,13 @@ pub(super) struct Listener {
     next_rest: Duration,
     /// When the operator was last told that it rests.
     told: Option<Millis>,
+    /// The kernel reports its readiness.
+    is_watched: bool,
 }
 
 impl Listener {
     pub fn new(wire: Wire, fd: RawFd) -> Self {
-        Self { wire, fd, rest: None, next_rest: ACCEPT_REST_MIN, told: None }
+        Self { wire, fd, rest: None, next_rest: ACCEPT_REST_MIN, told: None, is_watched: true }
     }
 
     pub fn rests_until(&self) -> Option<Millis> {
@@ -39,7 +41,11 @@ impl Listener {
 
 impl<I: Io, S: Service> EventLoop<I, S> {
     pub(super) fn accept(&mut self, index: usize) {
-        let Some(&Listener { wire, fd, rest: None, .. }) = self.listeners.get(index) else { return };
+        let Some(&Listener { wire, fd, rest, .. }) = self.listeners.get(index) else { return };
+        if rest.is_some() {
+            // The kernel did not take it off its list: reported turn by turn, it would spin.
+            return self.unwatch_listener(index);
+        }
         for _ in 0..ACCEPTS_PER_TURN {
             match self.io.accept(fd) {
                 Ok((fd, peer)) => {
@@ -58,8 +64,11 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     pub(super) fn wake_listeners(&mut self) {
         for (listener, index) in self.listeners.iter_mut().zip(LISTENERS..) {
             if listener.rest.is_some_and(|until| until <= self.hub.now) {
-                let woken = self.io.modify(listener.fd, Token(index.into()), Interest::NONE, Interest::READ);
-                listener.rest = woken.err().map(|_| self.hub.now + listener.next_rest);
+                let token = Token(index.into());
+                let is_watched = listener.is_watched
+                    || self.io.modify(listener.fd, token, Interest::NONE, Interest::READ).is_ok();
+                listener.is_watched = is_watched;
+                listener.rest = (!is_watched).then(|| self.hub.now + listener.next_rest);
             }
         }
     }
@@ -67,7 +76,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// No more connections: the queues are closed, and whoever is in them is reset by the kernel.
     pub(super) fn close_listeners(&mut self) {
         for listener in self.listeners.drain(..) {
-            let interest = if listener.rest.is_some() { Interest::NONE } else { Interest::READ };
+            let interest = if listener.is_watched { Interest::READ } else { Interest::NONE };
             self.io.remove(listener.fd, interest);
             self.io.close(listener.fd);
         }
@@ -139,8 +148,15 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         }
         listener.rest = Some(self.hub.now + rest);
         listener.next_rest = (rest * 2).min(ACCEPT_REST_MAX);
+        self.unwatch_listener(index);
+    }
+
+    /// A listener that rests is not watched. If the kernel has no memory for that now, the next event tries again.
+    fn unwatch_listener(&mut self, index: usize) {
+        let Listener { fd, is_watched, .. } = &mut self.listeners[index];
         let token = Token(u64::from(LISTENERS) + index as u64);
-        // If it stays watched after all, the next event finds it resting.
-        let _ = self.io.modify(listener.fd, token, Interest::READ, Interest::NONE);
+        if *is_watched && self.io.modify(*fd, token, Interest::READ, Interest::NONE).is_ok() {
+            *is_watched = false;
+        }
     }
 }

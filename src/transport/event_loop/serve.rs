@@ -212,6 +212,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
 
     pub(super) fn settle(&mut self, id: ConnId, outcome: Outcome) {
         if outcome == Outcome::Panicked {
+            // Its input may not all be read: to close now could destroy the answer.
             self.refuse(id, Closed::Panicked);
         }
     }
