@@ -1,0 +1,206 @@
+//! A line user: what it says, and the exact bytes it must be sent.
+//!
+//! Every line goes to the service, so the order in which that hears of things is the order of this stream.
+
+use std::collections::VecDeque;
+
+use super::{Broken, Scene, broken, words};
+use crate::sim::room::Who;
+
+/// What the service must hear next of this user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    Text(String),
+    TooLong,
+}
+
+pub struct Line {
+    who: Who,
+    pub todo: usize,
+    pub plan: VecDeque<Said>,
+    expected: VecDeque<u8>,
+    /// Bytes that it was to be sent.
+    pub told: u64,
+    /// How many of them are answers.
+    pub answered: u64,
+    got: u64,
+    /// It will never give a name.
+    pub is_mute: bool,
+    named: bool,
+    /// It has asked to be closed.
+    pub has_quit: bool,
+    /// It ends a line without LF, just before its FIN.
+    pub ends_without_lf: bool,
+    /// The server has begun to say that it stops: nothing more is promised.
+    pub is_late: bool,
+    pub turned_away: bool,
+    /// It was closed for taking too long.
+    pub timed_out: bool,
+    buffer: Vec<u8>,
+}
+
+const FULL: &[u8] = b"Too many connections\n";
+const LATE: &[u8] = b"The server is shutting down\n";
+
+impl Line {
+    pub fn new(who: Who, todo: usize, is_mute: bool, ends_without_lf: bool) -> Self {
+        Self {
+            who,
+            todo: if is_mute { 0 } else { todo },
+            plan: VecDeque::new(),
+            expected: VecDeque::new(),
+            told: 0,
+            answered: 0,
+            got: 0,
+            is_mute,
+            named: false,
+            has_quit: false,
+            ends_without_lf,
+            is_late: false,
+            turned_away: false,
+            timed_out: false,
+            buffer: Vec::new(),
+        }
+    }
+
+    pub fn say(&mut self, scene: &mut Scene<'_>, out: &mut VecDeque<u8>) -> bool {
+        if self.todo == 0 || self.has_quit || self.plan.len() > 40 {
+            return false;
+        }
+        self.todo -= 1;
+        let rng = &mut *scene.rng;
+        let text = if !self.named {
+            self.named = !rng.one_in(4);
+            if self.named {
+                // A name that surely is good, so that what follows is said.
+                rng.pick(&["Ann", "Bob", "", "Zoë", " Tim ", "/me"]).to_string()
+            } else {
+                rng.pick(&["SYSTEM", "system ", "a\u{200b}b", "x\u{7}y"]).to_string()
+            }
+        } else {
+            match rng.range(0, 19) {
+                0 => "/users".into(),
+                1 | 2 => "/ping extra".into(),
+                3 => "/help".into(),
+                4 => format!("//l{} slashed", self.who),
+                5 => "/nonsense word".into(),
+                6 => String::new(),
+                7 => "é".repeat(rng.size(995, 1005)),
+                8 => "w".repeat(scene.limits.max_line_bytes + rng.size(0, 3)),
+                9 if rng.one_in(4) => "/quit".into(),
+                _ => format!("l{} {}", self.who, words(rng, 6).replace('\n', " ")),
+            }
+        };
+        let mut line = text.clone().into_bytes();
+        let crlf = rng.one_in(3);
+        if crlf {
+            line.push(b'\r');
+        }
+        if line.len() > scene.limits.max_line_bytes {
+            self.plan.push_back(Said::TooLong);
+        } else {
+            self.plan.push_back(Said::Text(text.clone()));
+            self.has_quit = text.trim() == "/quit" && self.named;
+        }
+        // Telnet's negotiation may stand anywhere, also within a character.
+        if rng.one_in(8) {
+            let at = rng.size(0, line.len());
+            let telnet: &[u8] =
+                rng.pick::<&[u8]>(&[&b"\xff\xfb\x1f"[..], b"\xff\xf1", b"\xff\xfa\x1f\x0a\x50\xff\xf0"]);
+            line.splice(at..at, telnet.iter().copied());
+        }
+        if !(self.todo == 0 && self.ends_without_lf) {
+            line.push(b'\n');
+        } else if text.is_empty() && !crlf {
+            // An empty line without its end is no line.
+            self.plan.pop_back();
+        }
+        out.extend(line);
+        true
+    }
+
+    /// The server must answer this, behind all before.
+    pub fn expect_answer(&mut self, line: &str) {
+        let before = self.told;
+        self.expect(Some(line));
+        self.answered += self.told - before;
+    }
+
+    /// The server must send this, behind all before.
+    pub fn expect(&mut self, line: Option<&str>) {
+        if let Some(line) = line {
+            self.expect_text(line);
+            self.expected.push_back(b'\n');
+            self.told += 1;
+        }
+    }
+
+    /// The server must ask for a name.
+    pub fn expect_prompt(&mut self) {
+        const PROMPT: &str = "Enter your name : ";
+        self.expect_text(PROMPT);
+        self.answered += PROMPT.len() as u64;
+    }
+
+    fn expect_text(&mut self, text: &str) {
+        self.told += text.len() as u64;
+        for c in text.chars() {
+            match c {
+                '\n' => self.expected.push_back(b' '),
+                c if c.is_control() && c != '\t' => {}
+                c => self.expected.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+            }
+        }
+    }
+
+    pub fn receive(&mut self, bytes: &[u8], scene: &mut Scene<'_>) -> Result<(), Broken> {
+        self.buffer.extend_from_slice(bytes);
+        if self.got == 0 && self.told == 0 && FULL.starts_with(&self.buffer) {
+            self.turned_away = true;
+            return Ok(());
+        }
+        let n = self.buffer.len().min(self.expected.len());
+        let same = self.expected.iter().zip(&self.buffer).take_while(|(a, b)| a == b).count();
+        self.expected.drain(..same);
+        self.got += same as u64;
+        self.buffer.drain(..same);
+        if same == n && self.buffer.is_empty() {
+            return Ok(());
+        }
+        if self.timed_out && b"Closed: ".iter().zip(&self.buffer).all(|(a, b)| a == b) {
+            return Ok(());
+        }
+        if scene.stopping {
+            // What is said after the stop has an answer of its own.
+            while self.buffer.starts_with(LATE) {
+                self.is_late = true;
+                self.buffer.drain(..LATE.len());
+            }
+            if LATE.starts_with(&self.buffer) || self.is_late {
+                return Ok(());
+            }
+        }
+        let want: Vec<u8> = self.expected.iter().copied().take(60).collect();
+        let rule = if want.is_empty() { "order" } else { "line" };
+        broken(
+            rule,
+            format!(
+                "line user {} got {:?} where {:?} belongs",
+                self.who,
+                String::from_utf8_lossy(&self.buffer[..self.buffer.len().min(60)]),
+                String::from_utf8_lossy(&want)
+            ),
+        )
+    }
+
+    pub fn awaits(&self) -> Option<String> {
+        if self.is_late || self.turned_away {
+            return None;
+        }
+        match (self.plan.front(), self.expected.len()) {
+            (Some(said), _) => Some(format!("the service has not heard {said:?}")),
+            (None, 0) => None,
+            (None, n) => Some(format!("{n} bytes have not come")),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What goes wrong, how often, and how often it has.
+//!
+//! A seed does not suffer from everything: it draws which kinds it knows and how frequent each is, so that a bug
+//! that needs the absence of one kind is met too.
+
+use super::rng::Rng;
+
+macro_rules! faults {
+    ($($kind:ident $name:literal),* $(,)?) => {
+        /// One kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Fault { $($kind),* }
+
+        impl Fault {
+            pub const ALL: &'static [Fault] = &[$(Fault::$kind),*];
+
+            pub fn name(self) -> &'static str {
+                match self { $(Fault::$kind => $name),* }
+            }
+        }
+    };
+}
+
+faults! {
+    ShortRead "short read",
+    ShortWrite "short write",
+    ReadAgain "EAGAIN on a read after readiness",
+    WriteAgain "EAGAIN on a write after readiness",
+    Interrupted "wait interrupted (EINTR)",
+    Spurious "spurious event",
+    Stale "event of a closed descriptor",
+    Cut "batch of events cut short",
+    Reset "RST from the network",
+    Emfile "EMFILE on accept",
+    AcceptMemory "ENOBUFS on accept",
+    Aborted "ECONNABORTED on accept",
+    SocketMemory "ENOBUFS on read or write",
+    WatchMemory "ENOMEM on add or modify",
+    ClockJump "clock jump",
+    SlowMail "late wake-up",
+    SlowDisk "slow disk",
+    SlowSync "slow fsync",
+    FailingSync "failing fsync",
+    NoSpace "ENOSPC",
+    DiskError "EIO",
+    ColdFile "file not in memory",
+    Kqueue "kqueue's shape of events",
+    Reuse "descriptor given out again",
+}
+
+/// How often each kind happens in one run: so many times in 1024 chances.
+pub struct Faults {
+    rates: Vec<u32>,
+    pub counts: Vec<u64>,
+}
+
+impl Faults {
+    pub fn none() -> Self {
+        Self { rates: vec![0; Fault::ALL.len()], counts: vec![0; Fault::ALL.len()] }
+    }
+
+    /// Draws the kinds and rates of one run. One run in eight suffers from nothing.
+    pub fn draw(rng: &mut Rng) -> Self {
+        let mut faults = Self::none();
+        if rng.one_in(8) {
+            return faults;
+        }
+        let common = rng.range(2, 5);
+        for (kind, rate) in Fault::ALL.iter().zip(&mut faults.rates) {
+            let most = match kind {
+                Fault::ShortRead | Fault::ShortWrite => 900,
+                Fault::ReadAgain | Fault::WriteAgain | Fault::Interrupted | Fault::Spurious => 300,
+                Fault::Cut | Fault::SlowMail | Fault::SlowDisk | Fault::ColdFile => 700,
+                Fault::Stale => 300,
+                Fault::Reset => 3,
+                Fault::Emfile | Fault::AcceptMemory | Fault::Aborted => 200,
+                Fault::SocketMemory => 4,
+                Fault::WatchMemory => 20,
+                Fault::ClockJump => 3,
+                Fault::SlowSync | Fault::FailingSync | Fault::NoSpace | Fault::DiskError => 200,
+                Fault::Kqueue => 1024,
+                Fault::Reuse => 0,
+            };
+            if most > 0 && rng.one_in(common) {
+                *rate = if *kind == Fault::Kqueue { 1024 } else { rng.range(1, most) as u32 };
+            }
+        }
+        faults
+    }
+
+    /// Whether this kind can happen at all.
+    pub fn has(&self, kind: Fault) -> bool {
+        self.rates[kind as usize] > 0
+    }
+
+    /// Whether it happens now.
+    pub fn strike(&mut self, rng: &mut Rng, kind: Fault) -> bool {
+        let strikes = rng.chance(self.rates[kind as usize]);
+        self.counts[kind as usize] += u64::from(strikes);
+        strikes
+    }
+
+    /// Counts one that has happened.
+    pub fn happened(&mut self, kind: Fault) {
+        self.counts[kind as usize] += 1;
+    }
+
+    /// Fails as often as others do.
+    pub fn copy_rates(&mut self, from: &Faults) {
+        self.rates.clone_from(&from.rates);
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn cease(&mut self) {
+        let kqueue = self.rates[Fault::Kqueue as usize];
+        self.rates.fill(0);
+        self.rates[Fault::Kqueue as usize] = kqueue;
+    }
+}

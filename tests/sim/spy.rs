@@ -1,0 +1,105 @@
+//! The real chat, and somebody who notes what it is asked: the order in which that happens is the order of the room.
+//!
+//! Every row of the chat's table is passed on with its rules and its guard. Two are added: a call that is answered
+//! later, and one that panics.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use rawline::api::{
+    Call, Closed, ConnId, Effects, Fault, Kind, Line, Param, Peer, Reply, Route, Service, Wire,
+};
+use rawline::service::chat::Chat;
+
+use super::world::State;
+
+pub struct Spy {
+    chat: Chat,
+    state: Rc<RefCell<State>>,
+}
+
+impl Spy {
+    pub fn new(chat: Chat, state: Rc<RefCell<State>>) -> Self {
+        Self { chat, state }
+    }
+}
+
+/// What the panicking method says.
+pub const BOOM: &str = "a handler panics, as the script says";
+
+const fn row<const N: usize>() -> Route<Spy> {
+    let row = &Chat::ROUTES[N];
+    Route { name: row.name, params: row.params, guard: guard::<N>, handler: pass_on::<N> }
+}
+
+fn guard<const N: usize>(spy: &Spy, conn: ConnId) -> Result<(), Fault> {
+    let allowed = (Chat::ROUTES[N].guard)(&spy.chat, conn);
+    spy.state.borrow_mut().guarded(conn, Chat::ROUTES[N].name, allowed.is_ok());
+    allowed
+}
+
+fn pass_on<const N: usize>(spy: &mut Spy, call: Call<'_>, fx: &mut Effects) -> Result<Reply, Fault> {
+    let row = &Chat::ROUTES[N];
+    let arg = row.params.first().and_then(|param| match param.kind {
+        Kind::Text => call.text(0).map(Into::into),
+        _ => call.arg::<f64>(0).ok().map(|number| number.to_string()),
+    });
+    spy.state.borrow_mut().called(call.conn, call.peer, row.name, arg);
+    (row.handler)(&mut spy.chat, call, fx)
+}
+
+fn later(spy: &mut Spy, call: Call<'_>, _: &mut Effects) -> Result<Reply, Fault> {
+    let number: u64 = call.arg(0)?;
+    let mut state = spy.state.borrow_mut();
+    state.called(call.conn, call.peer, "later", Some(number.to_string()));
+    let (ticket, completer) = call.defer();
+    state.late(completer, number);
+    Ok(Reply::Later(ticket))
+}
+
+fn boom(spy: &mut Spy, call: Call<'_>, fx: &mut Effects) -> Result<Reply, Fault> {
+    spy.state.borrow_mut().called(call.conn, call.peer, "boom", None);
+    fx.broadcast(None, "chat", &serde_json::json!({"message": "never to be heard", "username": "boom"}));
+    panic!("{BOOM}");
+}
+
+const CHAT_ROWS: usize = 7;
+const _: () = assert!(Chat::ROUTES.len() == CHAT_ROWS, "every row of the chat is passed on below");
+
+impl Service for Spy {
+    const ROUTES: &'static [Route<Self>] = &[
+        row::<0>(),
+        row::<1>(),
+        row::<2>(),
+        row::<3>(),
+        row::<4>(),
+        row::<5>(),
+        row::<6>(),
+        Route::new("later", &[Param::number("number")], later),
+        Route::new("boom", &[], boom),
+    ];
+
+    fn is_sound(&self) -> bool {
+        self.chat.is_sound()
+    }
+
+    fn opened(&mut self, conn: ConnId, peer: Peer, wire: Wire, fx: &mut Effects) {
+        self.state.borrow_mut().opened(conn, peer, wire);
+        self.chat.opened(conn, peer, wire, fx);
+    }
+
+    fn line(&mut self, conn: ConnId, peer: Peer, line: Line<'_>, fx: &mut Effects) {
+        self.state.borrow_mut().line(conn, peer, line);
+        self.chat.line(conn, peer, line, fx);
+    }
+
+    fn uploaded(&mut self, name: &str, bytes: u64, fx: &mut Effects) {
+        self.state.borrow_mut().uploaded(name, bytes);
+        self.chat.uploaded(name, bytes, fx);
+    }
+
+    fn closed(&mut self, conn: ConnId, peer: Peer, why: Closed, fx: &mut Effects) {
+        self.state.borrow_mut().closed(conn, peer, why);
+        self.chat.closed(conn, peer, why, fx);
+    }
+}

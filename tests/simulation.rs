@@ -1,0 +1,47 @@
+//! The whole server in a deterministic simulation: no seed breaks a rule. `tests/sim/` is the simulation, and its
+//! `oracle.rs` lists the rules; `examples/sim.rs` plays for as long as wanted.
+
+mod sim;
+
+use std::time::{Duration, Instant};
+
+use rawline::log;
+use sim::faults::Fault;
+
+/// So many seeds, or as many as this time allows.
+const SEEDS: u64 = 2_000;
+const TIME: Duration = Duration::from_secs(170);
+
+#[test]
+fn no_seed_breaks_a_rule_and_every_fault_happens() {
+    log::set_level(log::Level::Error);
+    let begin = Instant::now();
+    let mut faults = vec![0; Fault::ALL.len()];
+    let mut played = 0;
+    while played < SEEDS && begin.elapsed() < TIME {
+        let report = sim::run(played);
+        if let Some(broken) = report.broken {
+            panic!(
+                "seed {played}: rule {}: {}\nto play it again: cargo run --release --example sim -- --seed {played}\n{}",
+                broken.rule, broken.how, report.scene
+            );
+        }
+        faults.iter_mut().zip(report.faults).for_each(|(all, more)| *all += more);
+        played += 1;
+    }
+    for (kind, count) in Fault::ALL.iter().zip(faults) {
+        assert!(count > 0, "in {played} seeds never: {}", kind.name());
+    }
+}
+
+#[test]
+fn a_seed_plays_the_same_again_call_for_call() {
+    log::set_level(log::Level::Error);
+    for seed in 1_000_000..1_000_020 {
+        let (first, second) = (sim::run(seed), sim::run(seed));
+        assert_eq!(
+            (first.trace, first.turns, first.calls, first.clients),
+            (second.trace, second.turns, second.calls, second.clients)
+        );
+    }
+}
