@@ -235,7 +235,7 @@ fn make(rng: &mut Rng, wire: Wire, index: usize, busy: usize) -> Client {
             let without_lf = ending == Ending::HalfClose && rng.one_in(2);
             Talk::Line(Box::new(Line::new(who, todo, is_mute, without_lf)))
         }
-        Wire::Echo => Talk::Echo(Box::new(Echo::new(*rng.pick(&[0, 10, 3_000, 60_000])))),
+        Wire::Echo => Talk::Echo(Box::new(Echo::new(*rng.pick(&[0, 10, 3_000, 60_000, 60_000, 300_000])))),
         Wire::Files => {
             let breaks_off = rng.one_in(5);
             if breaks_off {

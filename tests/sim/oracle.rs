@@ -449,7 +449,7 @@ impl State {
     /// Looks at what a turn has left behind.
     pub fn judge_turn(&mut self) {
         let bound = (self.limits.out_hard + self.limits.max_fanout_per_turn) as u64 + SLACK;
-        let answers = self.limits.out_high as u64 + SLACK;
+        let answers = (self.limits.out_high + 2 * self.limits.max_read_per_turn) as u64 + 20_000;
         let mut worst = None;
         for index in 0..self.clients.len() {
             let socket = &self.sockets[index];
@@ -459,10 +459,7 @@ impl State {
             let (waits, most) = match &self.clients[index].talk {
                 Talk::Rpc(rpc) if self.hears[index] => (rpc.due.0.saturating_sub(socket.written), bound),
                 Talk::Line(line) if self.hears[index] => (line.told.saturating_sub(socket.written), bound),
-                Talk::Echo(_) => (
-                    socket.read - socket.written.min(socket.read),
-                    answers + self.limits.max_read_per_turn as u64,
-                ),
+                Talk::Echo(_) => (socket.read - socket.written.min(socket.read), answers),
                 _ => continue,
             };
             if waits > most {

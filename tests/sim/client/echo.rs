@@ -19,7 +19,7 @@ impl Echo {
 
     pub fn say(&mut self, scene: &mut Scene<'_>, out: &mut VecDeque<u8>) -> bool {
         // Who sends much must read meanwhile; what is on its way is bounded.
-        if self.todo == 0 || self.outstanding.len() > 100_000 {
+        if self.todo == 0 || self.outstanding.len() > 400_000 {
             return false;
         }
         let n = self.todo.min(scene.rng.size(1, 4000));
