@@ -522,6 +522,7 @@ impl State {
             }
         }
         if !self.graves.is_empty() && self.faults.strike(&mut self.rng, Fault::Stale) {
+            self.progress();
             let token = *self.rng.pick(&self.graves);
             let hangup = self.rng.one_in(2);
             events.push(Event { token, readable: true, writable: true, hangup });
