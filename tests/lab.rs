@@ -126,8 +126,7 @@ impl Drop for Running {
 /// Types the command that was printed; back when the tool looks, or has looked.
 fn look(tool: Tool, desk: &Desk, command: &str) -> Option<Running> {
     let looks = tool.comes_first();
-    let line =
-        if looks && !command.starts_with("while ") { format!("exec {command}") } else { command.to_owned() };
+    let line = format!("exec {command}");
     let mut shell = Command::new("sh");
     let path = env::var("PATH").unwrap();
     shell.args(["-c", &line]).current_dir(&desk.0).env("PATH", format!("{path}:/usr/sbin:/sbin"));
@@ -137,15 +136,13 @@ fn look(tool: Tool, desk: &Desk, command: &str) -> Option<Running> {
         assert!(tool_process.0.wait().unwrap().success(), "{command}");
         return None;
     }
-    if tool != Tool::SsAgain {
-        let mut said = BufReader::new(tool_process.0.stderr.take().unwrap()).lines();
-        let begun = |line: &String| line.contains("attached") || line.contains("listening on");
-        let mut heard = Vec::new();
-        while !heard.last().is_some_and(begun) {
-            heard.push(said.next().unwrap_or_else(|| panic!("{command} does not begin: {heard:?}")).unwrap());
-        }
-        thread::spawn(move || said.count());
+    let mut said = BufReader::new(tool_process.0.stderr.take().unwrap()).lines();
+    let begun = |line: &String| line.contains("attached") || line.contains("listening on");
+    let mut heard = Vec::new();
+    while !heard.last().is_some_and(begun) {
+        heard.push(said.next().unwrap_or_else(|| panic!("{command} does not begin: {heard:?}")).unwrap());
     }
+    thread::spawn(move || said.count());
     Some(tool_process)
 }
 
@@ -404,6 +401,23 @@ fn a_notebook_begins_empty_and_an_exercise_is_staged_before_it_is_judged() {
     let (exit, _, stderr) = desk.run(&["check", "close", "x"]);
     assert_eq!(exit, 1);
     assert_eq!(stderr, "rawline: close has not been staged yet: rawline lab start close\n");
+}
+
+#[test]
+fn a_missing_tool_is_named_with_what_to_install() {
+    let desk = Desk::new("missing");
+    for (exercise, package) in [("request", "strace"), ("timewait", "iproute2 (Fedora: iproute)")] {
+        let tool = Exercise::named(exercise).unwrap().tool.program();
+        if ["/usr/sbin", "/sbin"].iter().any(|folder| Path::new(folder).join(tool).exists()) {
+            println!("skipped: {tool} is where it is always looked for");
+            continue;
+        }
+        let Output { status, stderr, .. } =
+            desk.lab(&["start", exercise]).env("PATH", "/nowhere").output().unwrap();
+        assert_eq!(status.code(), Some(69));
+        let message = format!("rawline: {tool} is not installed: install the package {package}\n");
+        assert_eq!(String::from_utf8(stderr).unwrap(), message);
+    }
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::read::Evidence;
-use super::stage::{stage, until};
+use super::stage::{pause, stage, until};
 use super::{Exercise, Face, Scene, Tool, Truth, tool};
 
 /// What there was to see.
@@ -105,11 +106,13 @@ impl Face for Runner {
         let mut child = process.spawn()?;
         let said = self.said.insert(BufReader::new(child.stderr.take().expect("it is piped")));
         self.tool = Some(child);
-        // strace says "attached", tcpdump "listening on", dtruss prints the heading of its table.
+        if exercise.tool == Tool::Strace && cfg!(target_vendor = "apple") {
+            // dtruss says nothing here: its stderr is the file.
+            pause(Duration::from_secs(2));
+            return Ok(false);
+        }
         let mut line = String::new();
-        while exercise.tool != Tool::SsAgain
-            && !["attached", "listening on", "SYSCALL"].iter().any(|word| line.contains(word))
-        {
+        while !["attached", "listening on"].iter().any(|word| line.contains(word)) {
             line.clear();
             if said.read_line(&mut line)? == 0 {
                 return Err(io::Error::other("the tool ended at once: try it as root"));

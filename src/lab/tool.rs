@@ -21,8 +21,6 @@ pub enum Tool {
     Tcpdump,
     /// ss, netstat: the kernel's table of sockets. Looked at once, when it has happened.
     Ss,
-    /// The same again and again, begun before anything happens.
-    SsAgain,
 }
 
 impl Tool {
@@ -32,8 +30,8 @@ impl Tool {
             (Self::Strace, true) => "dtruss",
             (Self::Strace, false) => "strace",
             (Self::Tcpdump, _) => "tcpdump",
-            (Self::Ss | Self::SsAgain, true) => "netstat",
-            (Self::Ss | Self::SsAgain, false) => "ss",
+            (Self::Ss, true) => "netstat",
+            (Self::Ss, false) => "ss",
         }
     }
 
@@ -64,7 +62,7 @@ impl Tool {
             return None;
         }
         match (self, cfg!(target_vendor = "apple")) {
-            (Self::Ss | Self::SsAgain, _) => None,
+            (Self::Ss, _) => None,
             (Self::Strace, true) => {
                 Some("dtruss needs root, and System Integrity Protection off for dtrace (`csrutil`)")
             }
@@ -117,8 +115,7 @@ pub fn as_typed(tool: Tool, command: &str) -> String {
 pub fn spawnable(command: &str) -> Command {
     let mut shell = Command::new("sh");
     let path = env::var("PATH").unwrap_or_default();
-    let line = if command.starts_with("while ") { command.to_owned() } else { format!("exec {command}") };
-    shell.args(["-c", &line]).env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    shell.args(["-c", &format!("exec {command}")]).env("PATH", format!("{path}:/usr/sbin:/sbin"));
     shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     shell
 }

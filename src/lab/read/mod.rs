@@ -34,7 +34,9 @@ impl Evidence {
     pub fn read(tool: Tool, file: &[u8]) -> Result<Self, Unreadable> {
         let program = tool.program();
         if file.is_empty() {
-            return Err(Unreadable(format!("the file is empty: did {program} run while it happened?")));
+            return Err(Unreadable(format!(
+                "the file is empty: did {program} run while it happened, and look at the right thing?"
+            )));
         }
         let text = || String::from_utf8_lossy(file);
         let mut evidence = Self::default();
@@ -47,20 +49,27 @@ impl Evidence {
                 evidence.segments = segments::read(file).map_err(Unreadable)?;
                 evidence.segments.is_empty()
             }
-            Tool::Ss | Tool::SsAgain => {
+            Tool::Ss => {
                 evidence.sockets = sockets::read(&text());
                 evidence.sockets.is_empty()
             }
         };
-        let (kind, given) = match tool {
-            Tool::Strace => ("system call", "the file that its option -o names"),
-            Tool::Tcpdump => ("TCP segment", "the file that its option -w names, or what it prints with -nn"),
-            Tool::Ss | Tool::SsAgain => ("TCP socket", "what it prints"),
+        // A tool that was pointed at something else writes as little as one that was never run.
+        let why = match tool {
+            Tool::Strace => {
+                "there is no system call in it: did it look at the right process, at all of its calls? Hand in the file \
+                 that its option -o names"
+            }
+            Tool::Tcpdump => {
+                "there is no TCP segment in it: was it the loopback interface, and the right port? Hand in the file that \
+                 its option -w names, or what it prints with -nn"
+            }
+            Tool::Ss => {
+                "there is no TCP socket in it: was it the right port, and while the lab waited? Hand in what it prints"
+            }
         };
         match is_empty {
-            true => {
-                Err(Unreadable(format!("there is no {kind} in it: hand in {given}; {program} is the tool")))
-            }
+            true => Err(Unreadable(format!("{why}; {program} is the tool"))),
             false => Ok(evidence),
         }
     }

@@ -22,6 +22,7 @@ pub fn cork(socket: impl AsFd, on: bool) -> Result<()> {
 }
 
 /// How a TCP connection fares. All are counts of segments, but `ssthresh`'s 2^31 - 1 means that there is none.
+#[cfg(target_os = "linux")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpInfo {
     /// The congestion window.
