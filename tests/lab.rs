@@ -386,7 +386,7 @@ fn a_solution_runs_the_tool_itself_and_says_why() {
     assert_eq!((exit, stderr.as_str()), (0, ""), "{stdout}");
     assert!(stdout.starts_with(&format!("$ {} ", exercise.tool.program())), "{stdout}");
     assert!(stdout.contains("\n        ^ "), "{stdout}");
-    assert!(stdout.ends_with(&format!("{}\n", exercise.lesson)), "{stdout}");
+    assert!(stdout.ends_with(&format!("{}\n", book::filled(exercise.lesson))), "{stdout}");
 }
 
 #[test]

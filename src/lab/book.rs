@@ -56,7 +56,7 @@ fn blank(command: &str) -> String {
 }
 
 /// Lines of a width that can be read.
-fn filled(text: &str) -> String {
+pub fn filled(text: &str) -> String {
     let (mut lines, mut line) = (String::new(), String::new());
     for word in text.split_whitespace() {
         if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > 110 {

@@ -204,7 +204,7 @@ fn show_solution(exercise: &'static Exercise) -> Result<(), Failure> {
             solution.answers[question.key]
         );
     }
-    print(format!("{text}{}\n", exercise.lesson).as_bytes()).map(drop)
+    print(format!("{text}{}\n", book::filled(exercise.lesson)).as_bytes()).map(drop)
 }
 
 fn act(exercise: &Exercise) -> Result<(), Failure> {

@@ -74,8 +74,9 @@ pub const EXERCISE: Exercise = Exercise {
     ],
     notes: &[
         ("EPOLLET", "this one tells only of changes"),
-        (", 1024, 0) = 1", "ready"),
-        ("epoll_wait(", "a poller is asked"),
+        ("EPOLL_CTL_ADD", "this one tells of a state"),
+        ("[], 8", "silent: bytes lie there, but nothing new has come"),
+        ("epoll_wait(", "ready"),
     ],
     lesson: "Level-triggered: ready as long as there is something. Edge-triggered: told when something comes, and never again for the \
              same bytes; who does not read until EAGAIN waits for ever. Edge saves nothing when a short read already says that \

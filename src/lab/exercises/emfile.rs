@@ -19,12 +19,12 @@ pub const EXERCISE: Exercise = Exercise {
            of the queue, so the listener stays readable: a server that only logs the error and waits again wakes up at once, \
            fails again, and uses a whole processor for nothing. Some keep a spare descriptor for this: they close it, accept, \
            close the client, and open the spare again. Look at what this server does.",
-    look: "Find the first accept that fails. What is the next call that names the listener, and what does it change? Is there an \
-           accept after every wait?",
+    look: "Find the first accept that fails. What is closed right behind it, and what becomes possible by that? What is the \
+           client told? Which call comes before the next wait, and what does it change?",
     read: "accept(2): EMFILE; getrlimit(2): RLIMIT_NOFILE; epoll_ctl(2)",
     source: &[
         ("src/transport/event_loop/accept.rs", "fn rest_listener"),
-        ("src/transport/event_loop/accept.rs", "fn admit"),
+        ("src/transport/sys/os.rs", "fn give_up_spare"),
     ],
     tool: Tool::Strace,
     linux: STRACE,
@@ -39,7 +39,7 @@ pub const EXERCISE: Exercise = Exercise {
         },
         Mark {
             what: "what the server does about it",
-            seen: |scene| reaction(scene).is_some(),
+            seen: |scene| spare(scene).is_some() && reaction(scene).is_some(),
             hint: "do not narrow the trace to some calls, and let it run until the lab says that all is done",
         },
     ],
@@ -61,14 +61,30 @@ pub const EXERCISE: Exercise = Exercise {
             hint: "It is the name behind the -1.",
         },
         Question {
+            key: "spare",
+            ask: "Which descriptor does the server give up, so that it can take the client all the same?",
+            right: |scene| Answer::Number(spare(scene).map_or(-1, |call| call.number(0))),
+            mistakes: &[
+                Mistake {
+                    given: |scene| Answer::Number(failed(scene).map_or(-1, |call| call.number(0))),
+                    hint: "That is the listener. What is closed right behind the accept that failed?",
+                },
+                Mistake {
+                    given: |scene| Answer::Number(reaction(scene).map_or(-1, |call| call.number(0))),
+                    hint: "That is the poller. What is closed right behind the accept that failed?",
+                },
+            ],
+            hint: "What is closed right behind the accept that failed?",
+        },
+        Question {
             key: "call",
-            ask: "Which call does the server make next, so that it is not woken by the same listener at once?",
+            ask: "Which call keeps the poller from reporting the listener again at once?",
             right: |scene| Answer::Word(name(reaction(scene))),
             mistakes: &[Mistake {
                 given: |_| Answer::Word("epoll_wait"),
                 hint: "That would return at once, if nothing were changed before it.",
             }],
-            hint: "It names the listener, as accept does, and what is wanted of it.",
+            hint: "It names the listener and what is wanted of it, and comes before the next wait.",
         },
         Question {
             key: "connected",
@@ -82,14 +98,16 @@ pub const EXERCISE: Exercise = Exercise {
         },
     ],
     notes: &[
+        ("Too many connections", "told at once, instead of waiting for nothing"),
+        ("F_DUPFD", "the spare again, for the next one"),
         ("EMFILE", "this process may not have another descriptor"),
         ("epoll_ctl(", "what is wanted of the listener changes"),
         ("accept4(", "a client"),
     ],
-    lesson: "EMFILE is not the client's fault, and the client is already connected: it waits in the kernel's queue. What must not \
-             happen is spinning. This server lets the listener rest, 10 ms at first and up to a second, by asking the poller for \
-             nothing; whoever waits is accepted when a descriptor is free. The trick with the spare descriptor tells the client \
-             at once that there is no room; both work, ignoring the error does not.",
+    lesson: "EMFILE is not the client's fault, and the client is already connected: it waits in the kernel's queue. This server \
+             keeps a spare descriptor. It closes it, accepts with the number that is free now, says that there are too many \
+             connections, closes, and makes the spare again. Then the listener rests, 10 ms at first and up to a second: the \
+             poller is asked for nothing. What must not happen is to ignore the error: that is spinning.",
 };
 
 fn stage(stage: &mut Stage<'_>) -> io::Result<()> {
@@ -119,6 +137,13 @@ fn stage(stage: &mut Stage<'_>) -> io::Result<()> {
 
 fn failed(scene: &Scene) -> Option<&Call> {
     scene.calls(&["accept4", "accept"]).find(|call| call.error == "EMFILE")
+}
+
+/// What is closed right behind it, as the first thing.
+fn spare(scene: &Scene) -> Option<&Call> {
+    let failed = failed(scene)?;
+    let behind = scene.evidence.calls.iter().skip_while(|call| !std::ptr::eq(*call, failed));
+    behind.take_while(|call| !call.is(&["epoll_wait", "kevent"])).find(|call| call.name == "close")
 }
 
 /// The first change of what is watched, after that.

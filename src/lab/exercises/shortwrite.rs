@@ -16,7 +16,8 @@ pub const EXERCISE: Exercise = Exercise {
     title: "A short write, EAGAIN and EPOLLOUT",
     text: "A client of the echo service sends and sends, and does not read what comes back. At some point the kernel takes less of \
            the server than it offers: the socket's buffer is full. The server must not wait, since others want to be served. \
-           Then the client reads everything, and the server can go on where it stopped.",
+           (The lab stops \
+           the server for a moment, so that much has come when it begins.) Then the client reads everything, and the server can go on where it stopped.",
     look: "Find the first send that returns less than its third argument. Which call comes next for that descriptor, and what \
            does it ask for? When is it taken back?",
     read: "send(2): EAGAIN; epoll_ctl(2): EPOLLOUT; on macOS kqueue(2): EVFILT_WRITE",
@@ -92,6 +93,7 @@ pub const EXERCISE: Exercise = Exercise {
         },
     ],
     notes: &[
+        ("SIGSTOP", "the lab holds the server until much has come"),
         ("EPOLLIN|EPOLLOUT", "writability is asked for only now"),
         ("EPOLLOUT", "only writability: who does not read is not read"),
         ("EAGAIN", "no room at all"),
