@@ -201,8 +201,8 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "cork",
         group: Group::Sockets,
-        help: "Sends what stands before a file together with its first bytes (MSG_MORE, or sendfile's own header). \
-               false sends it first, alone: one segment more for each file.",
+        help: "Sends what stands before a file together with its first bytes (MSG_MORE, or sendfile's own header), and \
+               a long file in full segments only (TCP_CORK). false sends it first, alone, and costs a seventh more CPU.",
         field: Field::Switch(|c| &mut c.cork),
     },
     Opt {

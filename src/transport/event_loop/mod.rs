@@ -57,6 +57,8 @@ pub struct EventLoop<I: Io, S: Service> {
     files: Option<Files>,
     /// File connections with something to send, first come first served.
     senders: VecDeque<ConnId>,
+    /// So many of the first of them have their turn before anybody has a second.
+    round: usize,
     /// Ended in this turn: closed in `reap`.
     over: Vec<ConnId>,
     stopping: Option<Stopping>,
@@ -103,6 +105,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             runnable: VecDeque::new(),
             files: None,
             senders: VecDeque::new(),
+            round: 0,
             over: Vec::new(),
             stopping: None,
             operator: None,

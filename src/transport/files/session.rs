@@ -222,6 +222,12 @@ impl Session {
         Ok((n, if self.out.is_empty() { Sent::All } else { Sent::Blocked }))
     }
 
+    /// How far in its file it is; 0 if there is none. Two files are not told apart: those who are at the same place of the
+    /// same one are neighbours all the same, or nearly so.
+    pub fn place(&self) -> u64 {
+        self.download.as_ref().map_or(0, |download| download.offset)
+    }
+
     /// A helper has read the file up to here.
     pub fn warmed(&mut self, until: u64) {
         if let Some(download) = &mut self.download {
