@@ -168,6 +168,8 @@ fn serve(flags: Flags, environment: Vec<(OsString, OsString)>) -> Result<(), Fai
         log_bodies: config.log_bodies,
         announce_uploads: config.announce_uploads,
         no_local_admin: config.no_local_admin,
+        max_username_chars: config.max_username_chars,
+        max_message_chars: config.max_message_chars,
     });
     // Whoever reads this may connect; whoever has closed the pipe does not want to know.
     let _ = io::stdout().write_all(listening.as_bytes());

@@ -73,6 +73,10 @@ pub struct Config {
     pub duplicate_names: DuplicateNames,
     /// Whether only the joined may speak and hear.
     pub require_join: bool,
+    /// The longest name, in characters.
+    pub max_username_chars: usize,
+    /// The longest message, in characters.
+    pub max_message_chars: usize,
     /// Open connections; `None`: what the limit of open files leaves room for.
     pub max_connections: Option<u32>,
     /// The other limits. [`Config::limits_with`] fills in their `max_connections`, which is not looked at here.
@@ -132,6 +136,8 @@ impl Default for Config {
             congestion: None,
             duplicate_names: DuplicateNames::Rename,
             require_join: false,
+            max_username_chars: 50,
+            max_message_chars: 1000,
             max_connections: None,
             limits: Limits::default(),
             log_level: Level::Info,

@@ -256,6 +256,18 @@ pub static OPTIONS: &[Opt] = &[
         field: Field::Switch(|c| &mut c.require_join),
     },
     Opt {
+        name: "max-username-chars",
+        group: Group::Chat,
+        help: "The longest name, in characters: Unicode scalar values, without the space around it.",
+        field: Field::Count(|c| &mut c.max_username_chars, 32..=255),
+    },
+    Opt {
+        name: "max-message-chars",
+        group: Group::Chat,
+        help: "The longest message, in characters. What max-message-bytes does not let in cannot be said either.",
+        field: Field::Count(|c| &mut c.max_message_chars, 1..=1_000_000),
+    },
+    Opt {
         name: "max-connections",
         group: Group::Limits,
         help: "Open connections over all services; auto is what the limit of open files leaves room for. \

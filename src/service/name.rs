@@ -5,21 +5,19 @@
 
 use crate::api::Fault;
 
-/// The longest name, in characters.
-pub const MAX_CHARS: usize = 50;
 /// Error code of a name that breaks a rule.
 pub const BAD_NAME: i32 = -32020;
 
-/// The name in `asked`, without space around it.
+/// The name in `asked`, without space around it: of at most `most` characters.
 ///
 /// # Errors
 /// -32020 with the rule that it breaks.
-pub fn check(asked: &str) -> Result<&str, Fault> {
+pub fn check(asked: &str, most: usize) -> Result<&str, Fault> {
     let name = asked.trim();
     if name.is_empty() {
         return Err(Fault::rule(BAD_NAME, "Username cannot be empty"));
     }
-    if name.chars().count() > MAX_CHARS {
+    if name.chars().count() > most {
         return Err(Fault::rule(BAD_NAME, "Username too long"));
     }
     if let Some(character) = name.chars().find(|&character| is_forbidden(character)) {
@@ -45,9 +43,9 @@ pub fn is_made_up_for_another(name: &str, number: u64) -> bool {
     })
 }
 
-/// `base` with `suffix` behind it, the base cut so that the whole is no longer than a name may be.
-pub fn with_suffix(base: &str, suffix: &str) -> String {
-    let room = MAX_CHARS.saturating_sub(suffix.chars().count());
+/// `base` with `suffix` behind it, the base cut so that the whole has at most `most` characters.
+pub fn with_suffix(base: &str, suffix: &str, most: usize) -> String {
+    let room = most.saturating_sub(suffix.chars().count());
     base.chars().take(room).collect::<String>() + suffix
 }
 
@@ -78,7 +76,7 @@ mod tests {
     use super::*;
 
     fn refused(name: &str) -> String {
-        check(name).unwrap_err().message.into_owned()
+        check(name, 50).unwrap_err().message.into_owned()
     }
 
     #[test]
@@ -99,14 +97,14 @@ mod tests {
             ("\u{17f}ystem", "Username is reserved"),
         ] {
             assert_eq!(refused(name), text, "{name:?}");
-            assert_eq!(check(name).unwrap_err().code, BAD_NAME);
+            assert_eq!(check(name, 50).unwrap_err().code, BAD_NAME);
         }
     }
 
     #[test]
     fn what_is_legal_stays_as_it_is() {
         for name in ["a", "Åsa Müller", "日本語", "😀", "SYSTEMS", &"é".repeat(50)] {
-            assert_eq!(check(&format!("  {name}\n")), Ok(name));
+            assert_eq!(check(&format!("  {name}\n"), 50), Ok(name));
         }
     }
 
@@ -122,8 +120,8 @@ mod tests {
 
     #[test]
     fn a_suffix_cuts_the_base_and_never_itself() {
-        assert_eq!(with_suffix("Alice", "_5000"), "Alice_5000");
-        let long = with_suffix(&"é".repeat(50), "_5000_2");
+        assert_eq!(with_suffix("Alice", "_5000", 50), "Alice_5000");
+        let long = with_suffix(&"é".repeat(50), "_5000_2", 50);
         assert_eq!(long.chars().count(), 50);
         assert!(long.ends_with("é_5000_2"));
     }

@@ -96,9 +96,8 @@ fn set_up(rng: &mut Rng) -> World {
     let rules = Rules {
         reject_duplicate_names: rng.one_in(4),
         require_join: rng.one_in(4),
-        log_bodies: false,
-        no_local_admin: false,
         announce_uploads: rng.one_in(2),
+        ..Rules::default()
     };
     let free = if rng.one_in(6) { 3_000_000 } else { 1 << 40 };
     let disk = SimDisk::new(rng.fork(), disk_faults, free);

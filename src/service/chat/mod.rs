@@ -15,9 +15,6 @@ use crate::log;
 use crate::service::name;
 use crate::service::room::Room;
 
-/// The longest message, in characters after trimming.
-pub const MAX_MESSAGE_CHARS: usize = 1000;
-
 const TAKEN: i32 = -32021;
 const EMPTY: i32 = -32022;
 const TOO_LONG: i32 = -32023;
@@ -25,7 +22,7 @@ const NOT_JOINED: i32 = -32024;
 const NOT_ADMIN: i32 = -32025;
 
 /// What an operator can choose.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// Refuse a name in use, instead of making another of it.
     pub reject_duplicate_names: bool,
@@ -37,6 +34,24 @@ pub struct Rules {
     pub announce_uploads: bool,
     /// Whoever is on this machine is no administrator either.
     pub no_local_admin: bool,
+    /// The longest name, in Unicode scalar values.
+    pub max_username_chars: usize,
+    /// The longest message, in Unicode scalar values.
+    pub max_message_chars: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            reject_duplicate_names: false,
+            require_join: false,
+            log_bodies: false,
+            announce_uploads: false,
+            no_local_admin: false,
+            max_username_chars: 50,
+            max_message_chars: 1000,
+        }
+    }
 }
 
 /// The chat behind all services.
@@ -112,7 +127,7 @@ impl Chat {
         fx: &mut Effects,
     ) -> Result<(String, bool), Fault> {
         let name = match asked {
-            Some(asked) => name::check(asked)?.to_owned(),
+            Some(asked) => name::check(asked, self.rules.max_username_chars)?.to_owned(),
             None => name::made_up(peer.number()),
         };
         let name = self.free_name(name, conn, peer)?;
@@ -137,7 +152,8 @@ impl Chat {
             return Err(Fault::rule(EMPTY, "Message cannot be empty"));
         }
         // A character is at least a byte: most messages need no count.
-        if message.len() > MAX_MESSAGE_CHARS && message.chars().count() > MAX_MESSAGE_CHARS {
+        let most = self.rules.max_message_chars;
+        if message.len() > most && message.chars().count() > most {
             return Err(Fault::rule(TOO_LONG, "Message too long"));
         }
         let made_up;
@@ -194,8 +210,9 @@ impl Chat {
         if self.rules.reject_duplicate_names {
             return Err(Fault::rule(TAKEN, "Username already taken"));
         }
-        let first = name::with_suffix(&name, &format!("_{number}"));
-        let more = (2..).map(|n: u64| name::with_suffix(&name, &format!("_{number}_{n}")));
+        let with_suffix = |suffix: String| name::with_suffix(&name, &suffix, self.rules.max_username_chars);
+        let first = with_suffix(format!("_{number}"));
+        let more = (2..).map(|n: u64| with_suffix(format!("_{number}_{n}")));
         Ok(std::iter::once(first)
             .chain(more)
             .find(|name| !is_taken(name))

@@ -248,7 +248,7 @@ fn a_message_has_1_to_1000_characters() {
         bench.refuses((0, "send_message", empty), EMPTY, "Message cannot be empty");
     }
     for character in ["x", "é", "😀"] {
-        let (most, more) = (character.repeat(MAX_MESSAGE_CHARS), character.repeat(MAX_MESSAGE_CHARS + 1));
+        let (most, more) = (character.repeat(1000), character.repeat(1001));
         bench.succeeds((0, "send_message", &[&format!("\" {most} \"")]), SENT, |fx| {
             says(fx, 0, &most, "User_5000");
         });
@@ -368,4 +368,16 @@ fn statistics_are_for_the_own_machine_if_for_anybody() {
     {
         assert_eq!(ask(false, v6(remote)), Some((NOT_ADMIN, true)), "{remote}");
     }
+}
+
+#[test]
+fn an_operator_chooses_how_long_names_and_messages_are() {
+    let mut bench = Bench::with(Rules { max_username_chars: 40, max_message_chars: 3, ..Rules::default() });
+    let name = "é".repeat(40);
+    let longer = format!("\"{name}é\"");
+    bench.refuses((0, "join_chat", &[&longer]), BAD_NAME, "Username too long");
+    assert_eq!(bench.join(0, &name), name);
+    assert_eq!(bench.join(1, &name), format!("{}_5001", "é".repeat(35)));
+    bench.refuses((0, "send_message", &[r#""abcd""#]), TOO_LONG, "Message too long");
+    assert!(bench.call(0, "send_message", &[r#"" äöü ""#]).0.is_ok());
 }
