@@ -69,11 +69,11 @@ impl Tool {
             (Self::Strace, false) => {
                 let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
                 (!["", "0"].contains(&scope.trim())).then_some(
-                    "this kernel lets only root look at a running process: use sudo, as below, or set \
+                    "this kernel lets only root look at a running process: that is what sudo is for; or set \
                      kernel.yama.ptrace_scope to 0 with sysctl",
                 )
             }
-            (Self::Tcpdump, _) => Some("to capture takes root: use sudo, as below"),
+            (Self::Tcpdump, _) => Some("to capture takes root: that is what sudo is for"),
         }
     }
 }

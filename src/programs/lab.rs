@@ -223,7 +223,8 @@ fn act(exercise: &Exercise) -> Result<(), Failure> {
 
 fn unstaged(error: io::Error) -> Failure {
     let exit = if error.kind() == io::ErrorKind::Unsupported { UNAVAILABLE } else { FAILED };
-    Failure { exit, message: format!("it cannot be staged: {error}") }
+    let remedy = if error.kind() == io::ErrorKind::PermissionDenied { ": run the lab as root" } else { "" };
+    Failure { exit, message: format!("it cannot be staged: {error}{remedy}") }
 }
 
 fn unwritten(notebook: &Notebook, error: &io::Error) -> Failure {

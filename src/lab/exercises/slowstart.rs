@@ -121,7 +121,12 @@ mod staging {
             let client: OwnedFd =
                 socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
             probe::max_segment(&client, MSS as u16)?;
-            setsockopt(&client, sockopt::TcpCongestion, &"reno".into())?;
+            setsockopt(&client, sockopt::TcpCongestion, &"reno".into()).map_err(|error| {
+                io::Error::other(format!(
+                    "this user may not choose reno ({error}): put it into net.ipv4.tcp_allowed_congestion_control with \
+                     sysctl, or run the lab as root"
+                ))
+            })?;
             let address = SockaddrStorage::from(at(listener.local_addr()?.port()));
             connect(client.as_raw_fd(), &address)?;
             let client = TcpStream::from(client);

@@ -56,10 +56,11 @@ pub fn max_segment(socket: impl AsFd, bytes: u16) -> Result<()> {
 }
 
 /// Makes a socket deaf: whatever arrives for it is thrown away before TCP sees it, acknowledgements too. To its
-/// peer that is a cut cable. A classic filter of one instruction, "accept 0 bytes"; any user may have it.
+/// peer that is a cut cable. A classic filter of one instruction, "accept 0 bytes". Any user may have it, as long
+/// as the kernel has memory for compiled filters (net.core.bpf_jit_limit); beyond that only root.
 ///
 /// # Errors
-/// ENOMEM.
+/// ENOMEM; EPERM.
 #[cfg(target_os = "linux")]
 pub fn deafen(socket: impl AsFd) -> Result<()> {
     let mut nothing = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }]; // BPF_RET | BPF_K
