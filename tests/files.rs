@@ -581,7 +581,7 @@ fn a_file_over_four_gigabytes_goes_both_ways() {
     wire.send(b"end");
     wire.stream.set_read_timeout(Some(std::time::Duration::from_secs(600))).unwrap();
     assert_eq!(wire.head(), (0x13, 0, String::new()));
-    assert_eq!(wire.take(32), HUGE_DIGEST);
+    assert_eq!(wire.take(32), if cfg!(feature = "digest") { HUGE_DIGEST } else { [0; 32] });
     wire.send(get2("copy", size - 3, 0));
     assert_eq!(wire.head().1, 0);
     assert_eq!((wire.number(), wire.number() > 0, wire.number()), (size, true, 3));

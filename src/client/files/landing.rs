@@ -38,8 +38,12 @@ impl Landing {
     /// begins anew, and what breaks off leaves nothing.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`]: somebody else is fetching it. No such directory, no permission, ...
+    /// [`io::ErrorKind::WouldBlock`]: somebody else is fetching it. [`io::ErrorKind::IsADirectory`]. No permission, ...
     pub fn open(target: &Path, name: &str, described: Option<(u64, i64)>) -> io::Result<Self> {
+        // Known now rather than when all has arrived.
+        if target.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         let described_as = match described {
             Some((size, mtime)) => format!("{name}\n{size}\n{mtime}"),
             None => format!("{name}\n{}", std::process::id()),
@@ -232,6 +236,7 @@ mod tests {
         drop(Landing::open(&target, "a", Some((9, 1))).unwrap());
         assert!(folder.names().is_empty(), "{:?}", folder.names());
         fs::create_dir(&target).unwrap();
-        assert!(Landing::open(&target, "a", None).unwrap().finish().is_err(), "a directory is not replaced");
+        let error = Landing::open(&target, "a", None).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
     }
 }
