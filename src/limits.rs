@@ -62,6 +62,9 @@ pub struct Limits {
     pub max_uploads: usize,
     /// How long a file connection may move no byte inside a command or a transfer.
     pub file_idle_timeout: Duration,
+    /// How long a listener rests at most that found no descriptor or memory: first `ACCEPT_REST_MIN`, then
+    /// twice as long each time.
+    pub accept_backoff: Duration,
     /// How long a stopping server waits for outboxes to empty.
     pub shutdown_grace: Duration,
 }
@@ -95,6 +98,7 @@ impl Default for Limits {
             disk_reserve: 64 * 1024 * 1024,
             max_uploads: 64,
             file_idle_timeout: Duration::from_secs(30),
+            accept_backoff: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(5),
         }
     }
@@ -117,10 +121,8 @@ pub const ANSWERS_PER_TURN: usize = 4 * 1024 * 1024;
 pub const KEEP_SCRATCH: usize = 256 * 1024;
 /// How long a refused connection is drained before it is closed all the same.
 pub const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// A listener that found no descriptor or memory rests this long, then twice as long, ...
+/// A listener that found no descriptor or memory rests this long, then twice as long, up to `accept_backoff`.
 pub const ACCEPT_REST_MIN: Duration = Duration::from_millis(10);
-/// ... up to this long.
-pub const ACCEPT_REST_MAX: Duration = Duration::from_secs(1);
 /// Descriptors kept back from connections: listeners, poller, log, files, the standard three.
 pub const RESERVED_FDS: usize = 64;
 /// What a ring keeps that waits for the rest of a message of which less than this has come.
@@ -193,9 +195,8 @@ pub static CONSTANTS: &[(&str, Amount, &str)] = &[
     (
         "ACCEPT_REST_MIN",
         Amount::Time(ACCEPT_REST_MIN),
-        "how long a listener without a descriptor rests at first",
+        "how long a listener without a descriptor rests at first; it doubles up to accept_backoff",
     ),
-    ("ACCEPT_REST_MAX", Amount::Time(ACCEPT_REST_MAX), "how long at most, doubling"),
     ("RESERVED_FDS", Amount::Count(RESERVED_FDS), "descriptors that auto keeps back from connections"),
     (
         "SMALL_RING",
@@ -239,5 +240,4 @@ pub static CONSTANTS: &[(&str, Amount, &str)] = &[
 const _: () = assert!(FILE_BITE <= WARM_WINDOW, "what is warmed is enough for a bite");
 const _: () = assert!(READ_CHUNK.is_power_of_two(), "rings grow by doubling");
 const _: () = assert!(SMALL_RING < READ_CHUNK, "a small ring is grown before it is read into");
-const _: () = assert!(ACCEPT_REST_MIN.as_millis() < ACCEPT_REST_MAX.as_millis());
 const _: () = assert!(DEPTH_CEILING < 128, "the scanner's stack has 128 bits");

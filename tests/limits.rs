@@ -81,6 +81,29 @@ const CASES: &[Case] = &[
         },
     ),
     case(
+        "accept-backoff",
+        Wire::JsonRpc,
+        &[("accept-backoff", "40ms")],
+        ("limited", "open_files"),
+        |bench, starved| {
+            bench.world.set_descriptors(if starved { 1 } else { 100 });
+            for rest in [10, 20, 40, 40, 40] {
+                let before = bench.stat("listener_rests", None);
+                bench.world.connect();
+                bench.turn(10);
+                assert_eq!(bench.stat("listener_rests", None), before + u64::from(starved), "{rest} ms");
+                bench.world.pass(Duration::from_millis(rest - 1));
+                bench.world.connect();
+                bench.turn(10);
+                assert_eq!(bench.stat("listener_rests", None), before + u64::from(starved), "{rest} ms");
+                bench.world.pass(Duration::from_millis(1));
+            }
+            bench.world.set_descriptors(100);
+            bench.world.pass(Duration::from_secs(1));
+            bench.settle();
+        },
+    ),
+    case(
         "max-message-bytes",
         Wire::JsonRpc,
         &[("max-message-bytes", "1KiB")],

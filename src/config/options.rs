@@ -233,7 +233,8 @@ pub static OPTIONS: &[Opt] = &[
         group: Group::Sockets,
         help: "How long what was sent may go unacknowledged (TCP_USER_TIMEOUT), on rpc and line; 0 leaves it to the \
                kernel, which tries for 15 minutes. It also cuts a living client that takes nothing for so long, \
-               which is why echo and files have none. Linux only.",
+               which is why echo and files have none. While it is set, Linux ends a silent peer by it and \
+               not by keepalive-count. Linux only.",
         field: Field::Time(|c| &mut c.user_timeout, Duration::ZERO..=Duration::from_secs(3600)),
     },
     Opt {
@@ -450,6 +451,16 @@ pub static OPTIONS: &[Opt] = &[
         field: Field::Time(
             |c| &mut c.limits.file_idle_timeout,
             Duration::from_secs(1)..=Duration::from_secs(86_400),
+        ),
+    },
+    Opt {
+        name: "accept-backoff",
+        group: Group::Limits,
+        help: "How long a listener rests at most when there is no descriptor or memory to accept with. The first rest \
+               takes 10 ms and each further one twice as long; clients wait in the backlog meanwhile.",
+        field: Field::Time(
+            |c| &mut c.limits.accept_backoff,
+            Duration::from_millis(10)..=Duration::from_secs(60),
         ),
     },
     Opt {

@@ -232,6 +232,13 @@ impl Client {
         assert_eq!(self.read_line(), PONG);
     }
 
+    /// The same connection is answered, behind whatever all were told meanwhile.
+    #[track_caller]
+    pub fn answers_at_last(&mut self) {
+        self.send(format!("{PING}\n"));
+        while !self.read_line().ends_with(PONG) {}
+    }
+
     fn take(&mut self, length: usize) -> String {
         String::from_utf8(self.arrived.drain(..length).collect()).expect("the server sends UTF-8")
     }

@@ -136,9 +136,9 @@ impl Daemon {
         Client::connect(self.address())
     }
 
-    /// Proves with a client of its own that the server goes on.
+    /// Proves with a client of its own that the server goes on. It may hear of others who leave just then.
     pub fn still_answers(&self) {
-        self.connect().still_answers();
+        self.connect().answers_at_last();
     }
 
     /// Its process.

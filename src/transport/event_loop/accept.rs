@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use super::{EventLoop, LISTENERS, token};
 use crate::api::{Fault, Peer, Service, Wire};
-use crate::limits::{ACCEPT_REST_MAX, ACCEPT_REST_MIN, ACCEPTS_PER_TURN};
+use crate::limits::{ACCEPT_REST_MIN, ACCEPTS_PER_TURN};
 use crate::log;
 use crate::transport::codec::jsonrpc::render::{self, Encoding};
 use crate::transport::connection::Connection;
 use crate::transport::io::{AcceptFault, Interest, Io, Millis, Token};
+
+/// How often at most the operator is told that a listener rests.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// A listening socket.
 pub(super) struct Listener {
@@ -141,13 +144,12 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         self.io.keep_spare();
         let listener = &mut self.listeners[index];
         let rest = listener.next_rest;
-        // Once a second is enough, however often it happens.
-        if listener.told.is_none_or(|told| told + ACCEPT_REST_MAX <= self.hub.now) {
+        if listener.told.is_none_or(|told| told + TELL_AGAIN <= self.hub.now) {
             listener.told = Some(self.hub.now);
             log::warn("transport", format_args!("accept: {fault:?}; the {wire} listener rests"));
         }
         listener.rest = Some(self.hub.now + rest);
-        listener.next_rest = (rest * 2).min(ACCEPT_REST_MAX);
+        listener.next_rest = (rest * 2).min(self.hub.limits.accept_backoff);
         self.unwatch_listener(index);
     }
 
