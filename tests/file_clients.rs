@@ -13,13 +13,14 @@ mod daemon;
 #[path = "common/share.rs"]
 mod share;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use share::{Share, noise, sha256};
 
@@ -258,6 +259,9 @@ fn a_broken_get_goes_on_and_the_old_file_stays_until_the_new_one_is_whole() {
     assert_eq!(here.run(&["get", "big"], &breaks).0, 1);
     let other = noise(4 * MIB).split_off(MIB);
     share.write("big", &other);
+    // Of the same size, it is told by its time, which has seconds on the wire.
+    let file = File::options().write(true).open(share.path("big")).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(10)).unwrap();
     let (exit, _, err) = here.run(&["get", "big"], &to);
     assert!(exit == 0 && !err.contains("from byte"), "{err}");
     assert!(fs::read(here.path("big")).unwrap() == other);

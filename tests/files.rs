@@ -489,7 +489,7 @@ fn a_kill_in_the_middle_of_many_uploads_leaves_nothing_torn_and_nothing_stray() 
         share.await_temporary();
         share.daemon.signal(nix::sys::signal::Signal::SIGKILL);
     });
-    drop(share);
+    share.leave();
     let again = Share::at(path, &["files_writable=true"]);
     assert_eq!(again.names().len(), 50, "{:?}", again.names());
     for n in 0..50 {

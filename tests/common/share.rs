@@ -49,6 +49,11 @@ impl Share {
         Self { directory, daemon, removes: true }
     }
 
+    /// Ends the server; the directory stays, for another one.
+    pub fn leave(mut self) {
+        self.removes = false;
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -120,7 +125,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        if self.removes && !std::thread::panicking() && !self.directory.to_string_lossy().contains("-kill") {
+        if self.removes && !std::thread::panicking() {
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
