@@ -6,6 +6,7 @@ mod sim;
 use std::time::{Duration, Instant};
 
 use rawline::log;
+use sim::Plan;
 use sim::faults::Fault;
 
 /// So many seeds, or as many as this time allows.
@@ -44,4 +45,25 @@ fn a_seed_plays_the_same_again_call_for_call() {
             (second.trace, second.turns, second.calls, second.clients)
         );
     }
+}
+
+/// Every call that can fail does so once, alone: whoever was not hit notices nothing, and whoever comes afterwards is
+/// served; or the server was starting, and says so.
+#[test]
+fn any_single_call_may_fail() {
+    log::set_level(log::Level::Error);
+    let mut failed = 0;
+    for seed in 0..2 {
+        for plan in [Plan::Call as fn(u64) -> Plan, Plan::DiskCall] {
+            for n in 1.. {
+                let report = sim::run_with(seed, plan(n));
+                assert_eq!(report.broken, None, "seed {seed}, {:?}\n{}", plan(n), report.scene);
+                if Fault::ALL.iter().zip(&report.faults).all(|(kind, &n)| n == 0 || !kind.fails_a_call()) {
+                    failed += n - 1;
+                    break;
+                }
+            }
+        }
+    }
+    assert!(failed > 200, "only {failed} calls could fail");
 }

@@ -20,6 +20,9 @@ use rawline::transport::io::{AcceptFault, Event, Interest, Io, IoFault, Millis, 
 /// The listener's descriptor; clients come after it.
 pub const LISTENER: RawFd = 3;
 
+/// The descriptor of a second listener, for those who want another wire too.
+pub const SECOND_LISTENER: RawFd = 2;
+
 /// How the kernel treats its callers.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
@@ -68,9 +71,10 @@ struct State {
     kernel: Kernel,
     now: u64,
     calls: usize,
-    waiting: VecDeque<RawFd>,
+    /// Those who wait to be accepted, and by which listener.
+    waiting: VecDeque<(RawFd, RawFd)>,
     sockets: BTreeMap<RawFd, Socket>,
-    listening: Option<(Token, Interest)>,
+    listening: BTreeMap<RawFd, (Token, Interest)>,
     signal: Option<Signal>,
     next_fd: RawFd,
     /// Descriptors that sockets may have; the spare one is another.
@@ -92,7 +96,7 @@ impl World {
             calls: 0,
             waiting: VecDeque::new(),
             sockets: BTreeMap::new(),
-            listening: None,
+            listening: BTreeMap::new(),
             signal: None,
             next_fd: LISTENER + 1,
             descriptors: usize::MAX,
@@ -103,11 +107,16 @@ impl World {
 
     /// A client connects; its port is 40000 + its descriptor.
     pub fn connect(&self) -> RawFd {
+        self.connect_to(LISTENER)
+    }
+
+    /// The same, by one of the two listeners.
+    pub fn connect_to(&self, listener: RawFd) -> RawFd {
         let mut state = self.0.borrow_mut();
         let fd = state.next_fd;
         state.next_fd += 1;
         state.sockets.insert(fd, Socket::default());
-        state.waiting.push_back(fd);
+        state.waiting.push_back((listener, fd));
         fd
     }
 
@@ -180,10 +189,10 @@ impl World {
 impl State {
     fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();
-        if let Some((token, Interest { read: true, .. })) = self.listening
-            && !self.waiting.is_empty()
-        {
-            events.push(Event { token, readable: true, writable: false, hangup: false });
+        for (&listener, &(token, interest)) in &self.listening {
+            if interest.read && self.waiting.iter().any(|waiting| waiting.0 == listener) {
+                events.push(Event { token, readable: true, writable: false, hangup: false });
+            }
         }
         for socket in self.sockets.values() {
             let Some((token, interest)) = socket.watched else { continue };
@@ -233,14 +242,14 @@ impl Io for World {
     }
 
     fn accept(&mut self, listener: RawFd) -> Result<(RawFd, Peer), AcceptFault> {
-        assert_eq!(listener, LISTENER);
         let mut state = self.0.borrow_mut();
         state.count("accept");
         let open = state.sockets.len() - state.waiting.len() - state.closed();
         if open >= state.descriptors + usize::from(!state.spare) {
             return Err(AcceptFault::NoDescriptors);
         }
-        let fd = state.waiting.pop_front().ok_or(AcceptFault::WouldBlock)?;
+        let first = state.waiting.iter().position(|waiting| waiting.0 == listener);
+        let (_, fd) = first.and_then(|at| state.waiting.remove(at)).ok_or(AcceptFault::WouldBlock)?;
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 40_000 + fd as u16));
         Ok((fd, address.into()))
     }
@@ -258,8 +267,8 @@ impl Io for World {
     fn add(&mut self, fd: RawFd, token: Token, interest: Interest) -> Result<(), IoFault> {
         let mut state = self.0.borrow_mut();
         state.count("add");
-        if fd == LISTENER {
-            state.listening = Some((token, interest));
+        if fd <= LISTENER {
+            state.listening.insert(fd, (token, interest));
         } else {
             state.sockets.get_mut(&fd).unwrap().watched = Some((token, interest));
         }
@@ -269,20 +278,19 @@ impl Io for World {
     fn modify(&mut self, fd: RawFd, token: Token, from: Interest, to: Interest) -> Result<(), IoFault> {
         let mut state = self.0.borrow_mut();
         state.count("modify");
-        let watched = if fd == LISTENER {
-            &mut state.listening
+        let watched = if fd <= LISTENER {
+            state.listening.insert(fd, (token, to))
         } else {
-            &mut state.sockets.get_mut(&fd).unwrap().watched
+            state.sockets.get_mut(&fd).unwrap().watched.replace((token, to))
         };
-        assert_eq!(*watched, Some((token, from)), "the loop knows what is watched");
-        *watched = Some((token, to));
+        assert_eq!(watched, Some((token, from)), "the loop knows what is watched");
         Ok(())
     }
 
     fn remove(&mut self, fd: RawFd, interest: Interest) {
         let mut state = self.0.borrow_mut();
-        let watched = if fd == LISTENER {
-            state.listening.take()
+        let watched = if fd <= LISTENER {
+            state.listening.remove(&fd)
         } else {
             state.sockets.get_mut(&fd).unwrap().watched.take()
         };
@@ -369,7 +377,7 @@ impl Io for World {
     }
 
     fn close(&mut self, fd: RawFd) {
-        if fd == LISTENER {
+        if fd <= LISTENER {
             return;
         }
         self.socket(fd, |socket| {

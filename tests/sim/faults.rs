@@ -48,15 +48,36 @@ faults! {
     Reuse "descriptor given out again",
 }
 
+impl Fault {
+    /// Whether it makes a call fail for good.
+    pub fn fails_a_call(self) -> bool {
+        use Fault::{AcceptMemory, DiskError, Emfile, FailingSync, NoSpace, SocketMemory, WatchMemory};
+        matches!(self, Emfile | AcceptMemory | SocketMemory | WatchMemory | FailingSync | NoSpace | DiskError)
+    }
+}
+
 /// How often each kind happens in one run: so many times in 1024 chances.
 pub struct Faults {
     rates: Vec<u32>,
     pub counts: Vec<u64>,
+    /// Calls that could have failed, and which of them is to fail, for a sweep.
+    pub fallible: u64,
+    pub fail_at: Option<u64>,
 }
 
 impl Faults {
     pub fn none() -> Self {
-        Self { rates: vec![0; Fault::ALL.len()], counts: vec![0; Fault::ALL.len()] }
+        Self {
+            rates: vec![0; Fault::ALL.len()],
+            counts: vec![0; Fault::ALL.len()],
+            fallible: 0,
+            fail_at: None,
+        }
+    }
+
+    /// Nothing fails but the n-th call that can.
+    pub fn only(n: u64) -> Self {
+        Self { fail_at: Some(n), ..Self::none() }
     }
 
     /// Draws the kinds and rates of one run. One run in eight suffers from nothing.
@@ -95,7 +116,11 @@ impl Faults {
 
     /// Whether it happens now.
     pub fn strike(&mut self, rng: &mut Rng, kind: Fault) -> bool {
-        let strikes = rng.chance(self.rates[kind as usize]);
+        let mut strikes = rng.chance(self.rates[kind as usize]);
+        if kind.fails_a_call() {
+            self.fallible += 1;
+            strikes |= self.fail_at == Some(self.fallible);
+        }
         self.counts[kind as usize] += u64::from(strikes);
         strikes
     }
@@ -114,6 +139,7 @@ impl Faults {
     pub fn cease(&mut self) {
         let kqueue = self.rates[Fault::Kqueue as usize];
         self.rates.fill(0);
+        self.fail_at = None;
         self.rates[Fault::Kqueue as usize] = kqueue;
     }
 }

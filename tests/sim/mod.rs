@@ -54,13 +54,30 @@ pub struct Report {
 /// The most turns that a run may take.
 const TURNS: u64 = 400_000;
 
+/// Who comes, and what goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the example plays what seeds draw")]
+pub enum Plan {
+    /// Whatever the seed draws.
+    Drawn,
+    /// A small crowd, and nothing goes wrong but the n-th call of the loop that could fail.
+    Call(u64),
+    /// The same with the n-th call of the disk.
+    DiskCall(u64),
+}
+
 /// Plays one seed.
 pub fn run(seed: u64) -> Report {
+    run_with(seed, Plan::Drawn)
+}
+
+/// Plays one seed by this plan.
+pub fn run_with(seed: u64, plan: Plan) -> Report {
     be_quiet();
     let mut rng = Rng::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x5eed);
-    let world = set_up(&mut rng);
+    let world = set_up(&mut rng, plan);
     let state = Rc::clone(&world.0);
-    let played = catch_unwind(AssertUnwindSafe(|| play(&mut rng, &world)));
+    let played = catch_unwind(AssertUnwindSafe(|| play(&mut rng, &world, plan)));
     let mut state = match state.try_borrow_mut() {
         Ok(state) => state,
         Err(_) => unreachable!("whoever borrowed it has gone"),
@@ -85,39 +102,53 @@ pub fn run(seed: u64) -> Report {
     }
 }
 
-fn set_up(rng: &mut Rng) -> World {
-    let faults = Faults::draw(rng);
+fn set_up(rng: &mut Rng, plan: Plan) -> World {
+    let drawn = Faults::draw(rng);
+    let faults = match plan {
+        Plan::Drawn => drawn,
+        Plan::Call(n) => Faults::only(n),
+        Plan::DiskCall(_) => Faults::none(),
+    };
     let disk_faults = {
         let mut same = faults::Faults::none();
         same.copy_rates(&faults);
+        if let Plan::DiskCall(n) = plan {
+            same.fail_at = Some(n);
+        }
         same
     };
-    let limits = draw_limits(rng);
+    let limits = if plan == Plan::Drawn { draw_limits(rng) } else { Limits::default() };
     let rules = Rules {
         reject_duplicate_names: rng.one_in(4),
         require_join: rng.one_in(4),
         announce_uploads: rng.one_in(2),
         ..Rules::default()
     };
-    let free = if rng.one_in(6) { 3_000_000 } else { 1 << 40 };
+    let free = if plan == Plan::Drawn && rng.one_in(6) { 3_000_000 } else { 1 << 40 };
     let disk = SimDisk::new(rng.fork(), disk_faults, free);
     let world = World::new(rng.fork(), faults, limits, rules, disk);
     {
         let mut state = world.0.borrow_mut();
         let state = &mut *state;
         let fails = [faults::Fault::NoSpace, faults::Fault::DiskError, faults::Fault::FailingSync];
-        state.shelf.disk_fails = free < 1 << 40 || fails.iter().any(|&kind| state.faults.has(kind));
-        state.shelf.writable = !rng.one_in(6);
+        state.shelf.disk_fails = matches!(plan, Plan::DiskCall(_))
+            || free < 1 << 40
+            || fails.iter().any(|&kind| state.faults.has(kind));
+        state.shelf.writable = plan != Plan::Drawn || !rng.one_in(6);
         state.shelf.deletes = rng.one_in(2);
         state.shelf.little_endian = rng.one_in(5);
         for n in 0..rng.range(0, 3) {
-            let size = if rng.one_in(60) { rng.size(2_000_000, 5_000_000) } else { rng.size(0, 30_000) };
+            let size = if plan == Plan::Drawn && rng.one_in(60) {
+                rng.size(2_000_000, 5_000_000)
+            } else {
+                rng.size(0, 30_000)
+            };
             let content = state.shelf.content(rng, size);
             let name = format!("given {n}");
             state.disk.put(&name, content.bytes());
             state.shelf.known.entry(name).or_default().push(content);
         }
-        invite(rng, state);
+        if plan == Plan::Drawn { invite(rng, state) } else { invite_few(rng, state) }
     }
     world
 }
@@ -199,6 +230,29 @@ fn invite(rng: &mut Rng, state: &mut world::State) {
     }
 }
 
+/// Two of each wire, who behave.
+fn invite_few(rng: &mut Rng, state: &mut world::State) {
+    for ending in [Ending::Stay, Ending::HalfClose] {
+        for wire in WIRES {
+            let client = good(wire, state.clients.len(), ending);
+            let at = state.now + rng.range(0, 2_000);
+            state.add(client, at);
+        }
+    }
+}
+
+/// One who behaves.
+fn good(wire: Wire, index: usize, ending: Ending) -> Client {
+    let who = PORT + index as u16;
+    let talk = match wire {
+        Wire::JsonRpc => Talk::Rpc(Box::new(Rpc::new(who, 6, Ends::Lf, 2, 1000, Abuse::None))),
+        Wire::Line => Talk::Line(Box::new(Line::new(who, 6, false, false))),
+        Wire::Echo => Talk::Echo(Box::new(Echo::new(3_000))),
+        Wire::Files => Talk::Files(Box::new(FileTalk::new(who, 6, 2, false))),
+    };
+    client(who, wire, ending, (1, 300), 65_536, 65_536, talk)
+}
+
 fn make(rng: &mut Rng, wire: Wire, index: usize, busy: usize) -> Client {
     let who = PORT + index as u16;
     let mut ending = match rng.range(0, 19) {
@@ -254,6 +308,19 @@ fn make(rng: &mut Rng, wire: Wire, index: usize, busy: usize) -> Client {
         Wire::Files | Wire::Echo => (chunk.max(1_000), if gulp > 0 { gulp.max(1_000) } else { 0 }),
         _ => (chunk, gulp),
     };
+    client(who, wire, ending, pace, chunk, gulp, talk)
+}
+
+/// One who has not connected yet.
+fn client(
+    who: u16,
+    wire: Wire,
+    ending: Ending,
+    pace: (u64, u64),
+    chunk: usize,
+    gulp: usize,
+    talk: Talk,
+) -> Client {
     Client {
         who,
         wire,
@@ -272,7 +339,7 @@ fn make(rng: &mut Rng, wire: Wire, index: usize, busy: usize) -> Client {
     }
 }
 
-fn play(rng: &mut Rng, world: &World) {
+fn play(rng: &mut Rng, world: &World, plan: Plan) {
     let state = Rc::clone(&world.0);
     let (limits, rules) = (state.borrow().limits.clone(), state.borrow().rules);
     let spy = Spy::new(Chat::new(rules), Rc::clone(&state));
@@ -285,10 +352,12 @@ fn play(rng: &mut Rng, world: &World) {
     let store: Arc<Store> = Store::on(Box::new(state.borrow().disk.clone()), share, &limits);
     server.share(store, world.helpers());
     for wire in WIRES {
-        server.listen(wire, World::listener(wire)).expect("a listener can be watched");
+        if server.listen(wire, World::listener(wire)).is_err() {
+            // The program says so and ends. Nobody has been let in.
+            return;
+        }
     }
-    let early = rng.one_in(6);
-    if early {
+    if plan == Plan::Drawn && rng.one_in(6) {
         let at = rng.range(0, 2_000_000);
         state.borrow_mut().stop_at(at);
     }
@@ -318,8 +387,26 @@ fn play(rng: &mut Rng, world: &World) {
             let mut state = state.borrow_mut();
             state.faults.cease();
             state.disk.cease_faults();
-            state.everybody_goes();
         }
+        if plan != Plan::Drawn {
+            let first = state.borrow().clients.len();
+            {
+                let mut state = state.borrow_mut();
+                state.shelf.disk_fails = false;
+                state.asleep = false;
+                invite_few(rng, &mut state);
+            }
+            if !turn_until_rest(&mut server) {
+                return;
+            }
+            let mut state = state.borrow_mut();
+            state.judge_rest();
+            state.judge_newcomers(first);
+            if state.broken.is_some() {
+                return;
+            }
+        }
+        state.borrow_mut().everybody_goes();
         if turn_until_rest(&mut server) {
             state.borrow_mut().judge_leftovers();
             let now = state.borrow().now;

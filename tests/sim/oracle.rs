@@ -12,6 +12,7 @@
 //! - `queues`: what waits for a reader stays within its limits, and who is cut for it has gone beyond them.
 //! - `reason`: no connection ends without one.
 //! - `end`: the service hears of every end, once.
+//! - `alive`: whoever comes after all that went wrong is served as if nothing had been.
 //! - `progress`: when nothing more can happen, everybody who reads has got all that was for him.
 //! - `busy`: turns that move nothing do not follow one another.
 //! - `fair`: no client gets more than its budget in one turn.
@@ -541,6 +542,23 @@ impl State {
                 && !socket.is_closed
             {
                 return self.breaks("heartbeat", format!("client {index} is silent and was not cut"));
+            }
+        }
+    }
+
+    /// Those from this one on came when nothing went wrong any more.
+    pub fn judge_newcomers(&mut self, first: usize) {
+        for index in first..self.clients.len() {
+            let (client, socket) = (&self.clients[index], &self.sockets[index]);
+            // Who is closed for what it asked, or asked for a heartbeat and is silent, is not lost.
+            let may_end = match &client.talk {
+                Talk::Rpc(rpc) => rpc.heartbeat > 0,
+                Talk::Files(_) => true,
+                Talk::Line(_) | Talk::Echo(_) => false,
+            };
+            let is_lost = client.doomed && !may_end || socket.rst || socket.turned_away;
+            if is_lost || socket.accepted.is_none() {
+                return self.breaks("alive", format!("client {index} came late and was not served"));
             }
         }
     }

@@ -782,12 +782,15 @@ impl Io for World {
 
     fn add(&mut self, fd: RawFd, token: Token, interest: Interest) -> Result<(), IoFault> {
         let mut state = self.0.borrow_mut();
+        let state = &mut *state;
         if (LISTENER..FIRST).contains(&fd) {
+            if state.faults.strike(&mut state.rng, Fault::WatchMemory) {
+                return Err(IoFault::NoMemory);
+            }
             state.listeners[(fd - LISTENER) as usize].watched = Some((token, interest));
             return Ok(());
         }
         let Some(index) = state.socket(fd, "add") else { return Err(IoFault::Other(9)) };
-        let state = &mut *state;
         state.note(3, fd as u64, token.0);
         if state.faults.strike(&mut state.rng, Fault::WatchMemory) {
             state.sockets[index].starved = true;
