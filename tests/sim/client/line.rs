@@ -143,7 +143,7 @@ impl Line {
     }
 
     fn expect_text(&mut self, text: &str) {
-        self.told += text.len() as u64;
+        let before = self.expected.len();
         for c in text.chars() {
             match c {
                 '\n' => self.expected.push_back(b' '),
@@ -151,6 +151,7 @@ impl Line {
                 c => self.expected.extend(c.encode_utf8(&mut [0; 4]).bytes()),
             }
         }
+        self.told += (self.expected.len() - before) as u64;
     }
 
     pub fn receive(&mut self, bytes: &[u8], scene: &mut Scene<'_>) -> Result<(), Broken> {
