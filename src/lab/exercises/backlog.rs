@@ -122,7 +122,8 @@ fn queued(scene: &Scene) -> i64 {
 
 fn clients(scene: &Scene) -> impl Iterator<Item = &Socket> {
     let port = scene.truth.port("port");
-    scene.evidence.sockets.iter().filter(move |socket| socket.peer == port)
+    // Who had this port before may have left some in TIME-WAIT.
+    scene.evidence.sockets.iter().filter(move |socket| socket.peer == port && socket.state != "TIME-WAIT")
 }
 
 /// What is known of those that are not connected.
