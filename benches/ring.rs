@@ -3,8 +3,10 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use rawline::limits::READ_CHUNK;
 use rawline::transport::ring::Ring;
+
+/// The default of `read_chunk`.
+const READ_CHUNK: usize = 16 * 1024;
 
 /// As a read does: into the free parts, in order.
 fn fill(ring: &mut Ring, bytes: &[u8]) {

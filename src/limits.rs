@@ -21,6 +21,8 @@ pub struct Limits {
     pub max_depth: usize,
     /// Elements of a JSON-RPC batch. A larger batch is refused whole.
     pub max_batch: usize,
+    /// Bytes asked of the kernel in one read, and the size of a ring before it grows; at least 1.
+    pub read_chunk: usize,
     /// Bytes read from one connection in one turn of the loop.
     pub max_read_per_turn: usize,
     /// Requests dispatched from one connection in one turn.
@@ -78,6 +80,7 @@ impl Default for Limits {
             max_line_bytes: 4096,
             max_depth: 64,
             max_batch: 256,
+            read_chunk: 16 * 1024,
             max_read_per_turn: 64 * 1024,
             max_requests_per_turn: 256,
             out_high: 256 * 1024,
@@ -104,8 +107,6 @@ impl Default for Limits {
     }
 }
 
-/// Bytes asked of the kernel in one read, and the size of a ring before it grows.
-pub const READ_CHUNK: usize = 16 * 1024;
 /// The deepest nesting that `max_depth` can allow: the scanner keeps its stack in a 128-bit number, and
 /// serde_json, which handlers use on parameters, stops at 128.
 pub const DEPTH_CEILING: usize = 127;
@@ -123,16 +124,8 @@ pub const KEEP_SCRATCH: usize = 256 * 1024;
 pub const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// A listener that found no descriptor or memory rests this long, then twice as long, up to `accept_backoff`.
 pub const ACCEPT_REST_MIN: Duration = Duration::from_millis(10);
-/// Descriptors kept back from connections: listeners, poller, log, files, the standard three.
-pub const RESERVED_FDS: usize = 64;
 /// What a ring keeps that waits for the rest of a message of which less than this has come.
 pub const SMALL_RING: usize = 1024;
-/// Connections that a process which may open so many descriptors has room for. Where descriptors are few, half of them
-/// is kept back: a server of one connection is none.
-pub fn room_for_connections(open_files: usize) -> usize {
-    open_files.saturating_sub(RESERVED_FDS).max(open_files / 2).max(1)
-}
-
 /// Rings kept for the next connection that needs one; more are given back to the allocator.
 pub const POOLED_INPUTS: usize = 64;
 /// Letters posted to the loop from other threads before `post` refuses more.
@@ -172,7 +165,6 @@ pub enum Amount {
 
 /// The constants with what they bound, for those who print them: name, value, sentence.
 pub static CONSTANTS: &[(&str, Amount, &str)] = &[
-    ("READ_CHUNK", Amount::Bytes(READ_CHUNK), "one read, and a ring before it grows"),
     ("DEPTH_CEILING", Amount::Count(DEPTH_CEILING), "what max_depth can be set to"),
     (
         "BATCH_ANSWER_BYTES",
@@ -197,7 +189,6 @@ pub static CONSTANTS: &[(&str, Amount, &str)] = &[
         Amount::Time(ACCEPT_REST_MIN),
         "how long a listener without a descriptor rests at first; it doubles up to accept_backoff",
     ),
-    ("RESERVED_FDS", Amount::Count(RESERVED_FDS), "descriptors that auto keeps back from connections"),
     (
         "SMALL_RING",
         Amount::Bytes(SMALL_RING),
@@ -238,6 +229,4 @@ pub static CONSTANTS: &[(&str, Amount, &str)] = &[
 ];
 
 const _: () = assert!(FILE_BITE <= WARM_WINDOW, "what is warmed is enough for a bite");
-const _: () = assert!(READ_CHUNK.is_power_of_two(), "rings grow by doubling");
-const _: () = assert!(SMALL_RING < READ_CHUNK, "a small ring is grown before it is read into");
 const _: () = assert!(DEPTH_CEILING < 128, "the scanner's stack has 128 bits");

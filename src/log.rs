@@ -9,7 +9,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How much an event matters. Later levels include the earlier ones.
@@ -38,6 +38,8 @@ pub enum Format {
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 static IS_JSON: AtomicBool = AtomicBool::new(false);
+static VALUE_MAX: AtomicUsize = AtomicUsize::new(256);
+static VALUES_CUT: AtomicUsize = AtomicUsize::new(0);
 
 /// Logs events of `level` and those that matter more. It is `Info` until somebody says otherwise.
 pub fn set_level(level: Level) {
@@ -47,6 +49,16 @@ pub fn set_level(level: Level) {
 /// Writes events in this form. It is `Text` until somebody says otherwise.
 pub fn set_format(format: Format) {
     IS_JSON.store(format == Format::Json, Ordering::Relaxed);
+}
+
+/// Cuts what a client sent at so many bytes. It is 256 until somebody says otherwise.
+pub fn set_value_max(bytes: usize) {
+    VALUE_MAX.store(bytes, Ordering::Relaxed);
+}
+
+/// How often that was done since the process began.
+pub fn values_cut() -> usize {
+    VALUES_CUT.load(Ordering::Relaxed)
 }
 
 /// How events are written now.
@@ -84,7 +96,8 @@ pub fn debug(component: &'static str, message: fmt::Arguments<'_>) {
     event(Level::Debug, component, message);
 }
 
-/// What a client sent, for a message: a JSON string of at most 256 bytes, with `...` behind it when it was cut.
+/// What a client sent, for a message: a JSON string of at most [so many](set_value_max) bytes, with `...` behind it when it was
+/// cut.
 pub fn quoted(text: &str) -> impl fmt::Display {
     Quoted(text)
 }
@@ -202,20 +215,19 @@ pub(crate) fn is_unsafe(c: char) -> bool {
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-const QUOTED_BYTES: usize = 256;
-
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut json = String::with_capacity(QUOTED_BYTES + 2);
-        json.push('"');
+        let most = VALUE_MAX.load(Ordering::Relaxed);
+        let mut json = String::from('"');
         for c in self.0.chars() {
             let before = json.len();
             push_json(&mut json, c);
             // The quotation mark in front does not count.
-            if json.len() > 1 + QUOTED_BYTES {
+            if json.len() > 1 + most {
                 json.truncate(before);
+                VALUES_CUT.fetch_add(1, Ordering::Relaxed);
                 return write!(f, "{json}\"...");
             }
         }

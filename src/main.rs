@@ -27,7 +27,6 @@ use rawline::config::options::OPTIONS;
 #[cfg(feature = "cli")]
 use rawline::config::report;
 use rawline::config::{self, Address, AddressError, Config, ConfigError, DuplicateNames, Flags, Listener};
-use rawline::limits::room_for_connections;
 use rawline::log::Format;
 use rawline::memory::{self, Sharing};
 use rawline::service::chat::{Chat, Rules};
@@ -115,6 +114,7 @@ fn serve(flags: Flags, environment: Vec<(OsString, OsString)>) -> Result<(), Fai
     let config = &loaded.config;
     log::set_level(config.log_level);
     log::set_format(config.log_format);
+    log::set_value_max(config.log_value_max);
     log_panics();
     // Before anything is opened that could get its number.
     let mut announcer = Announcer::new(config.ready_fd, &environment)?;
@@ -208,7 +208,7 @@ fn limits_in(config: &Config, open_files: usize) -> Limits {
     );
     let sum = memory::line(&memory::terms(&limits, sharing(config)));
     log::info("main", format_args!("memory at most {sum}"));
-    let room = room_for_connections(open_files);
+    let room = config.room_for_connections(open_files);
     if limits.max_connections > room {
         log::warn(
             "main",

@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::limits::{
     ANSWERS_PER_TURN, BATCH_ANSWER_BYTES, DIGESTS_KEPT, FILE_HELPERS, KEEP_SCRATCH, LIST_BYTES, Limits,
-    POOLED_INPUTS, READ_CHUNK, UPLOAD_CHUNK, WARM_CHUNK,
+    POOLED_INPUTS, UPLOAD_CHUNK, WARM_CHUNK,
 };
 
 /// What is kept of one connection that owns no buffer: its slot, its timer, its places in the queues and in the room, its
@@ -59,8 +59,8 @@ pub struct Sharing {
 
 /// The terms, the largest kinds first.
 pub fn terms(limits: &Limits, sharing: Sharing) -> Vec<Term> {
-    let Limits { max_connections, max_message_bytes, max_line_bytes, max_batch, .. } = *limits;
-    let ring = max_message_bytes.max(READ_CHUNK);
+    let Limits { max_connections, max_message_bytes, max_line_bytes, max_batch, read_chunk, .. } = *limits;
+    let ring = max_message_bytes.max(read_chunk);
     let batch = max_message_bytes + DOUBLED * (BATCH_ANSWER_BYTES + max_message_bytes + 128 * max_batch);
     let push = limits.max_fanout_per_turn + ESCAPED * max_message_bytes;
     let mut terms = vec![
@@ -73,7 +73,7 @@ pub fn terms(limits: &Limits, sharing: Sharing) -> Vec<Term> {
         Term {
             name: "input",
             count: max_connections,
-            each: ring.max(READ_CHUNK + DOUBLED * max_line_bytes),
+            each: ring.max(read_chunk + DOUBLED * max_line_bytes),
             why: "max_connections: an unfinished message of max_message_bytes, or a line of max_line_bytes",
         },
         Term {
@@ -103,13 +103,13 @@ pub fn terms(limits: &Limits, sharing: Sharing) -> Vec<Term> {
         Term {
             name: "pool",
             count: POOLED_INPUTS,
-            each: READ_CHUNK,
-            why: "POOLED_INPUTS: input buffers that wait for the next message",
+            each: read_chunk,
+            why: "POOLED_INPUTS: input buffers of read_chunk that wait for the next message",
         },
         Term {
             name: "scratch",
             count: 4,
-            each: KEEP_SCRATCH.max(ESCAPED * max_message_bytes),
+            each: KEEP_SCRATCH.max(ESCAPED * max_message_bytes).max(read_chunk),
             why: "KEEP_SCRATCH: where messages are put together",
         },
     ];
@@ -217,11 +217,12 @@ mod tests {
     #[test]
     fn every_limit_of_a_buffer_moves_it() {
         let before = total(&all(&Limits::default()));
-        let larger: [fn(&mut Limits); 7] = [
+        let larger: [fn(&mut Limits); 8] = [
             |limits| limits.max_connections *= 2,
             |limits| limits.max_message_bytes *= 2,
             |limits| limits.max_line_bytes *= 16,
             |limits| limits.max_batch *= 2,
+            |limits| limits.read_chunk *= 2,
             |limits| limits.total_out_bytes *= 2,
             |limits| limits.max_fanout_per_turn *= 2,
             |limits| limits.max_uploads *= 2,

@@ -272,6 +272,46 @@ fn more_connections_than_files_are_accepted_with_a_warning() {
     assert!(log.contains("WARN  main       max-connections is 10000000, but "), "{log}");
 }
 
+/// The states of the TCP connections to this port, as their clients' ends have them: proc_net_tcp(5).
+#[cfg(target_os = "linux")]
+fn states_of_clients(port: u16) -> Vec<u8> {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let ours = rows.filter(|row| row[2].ends_with(&format!(":{port:04X}")));
+    ours.map(|row| u8::from_str_radix(row[3], 16).unwrap()).collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn who_finds_no_place_in_the_backlog_is_served_later() {
+    const ESTABLISHED: u8 = 1;
+    const SYN_SENT: u8 = 2;
+    let daemon = Daemon::start(&["backlog=2"]);
+    daemon.still_answers();
+    let address = daemon.address().to_owned();
+    let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+    // It accepts nobody: the kernel queues one more than it was told, and leaves the others without an answer.
+    daemon.signal(Signal::SIGSTOP);
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let address = address.clone();
+            thread::spawn(move || Client::connect(&address).answers_at_last())
+        })
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let states = states_of_clients(port);
+        let count = |state| states.iter().filter(|&&found| found == state).count();
+        if (count(ESTABLISHED), count(SYN_SENT)) == (3, 5) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "3 connected and 5 not: {states:?}");
+        thread::yield_now();
+    }
+    daemon.signal(Signal::SIGCONT);
+    clients.into_iter().for_each(|client| client.join().expect("it is served in the end"));
+}
+
 #[test]
 fn no_directory_no_file_service() {
     let daemon = Daemon::start(&["files=off", "files_listen=127.0.0.1:0"]);
@@ -316,6 +356,19 @@ fn what_people_say_is_not_logged() {
 fn what_people_say_is_logged_escaped_where_the_operator_asks_for_it() {
     let log = log_of_a_rogue(&["log_bodies=true"]);
     assert!(log.contains(r#" says "secret \u001b[31m\r\n2026 ERROR forged \u202e""#), "{log}");
+}
+
+#[test]
+fn a_value_in_the_log_is_cut_where_the_operator_says() {
+    let daemon = Daemon::start(&["log_bodies=true", "log_value_max=20"]);
+    let mut client = daemon.connect();
+    for message in ["12345678901234567890", "1234567890123456789\\u0007"] {
+        client.send(format!(r#"{{"method":"send_message","params":["{message}"]}}"#));
+        client.read_object();
+    }
+    let log = daemon.stop().1;
+    assert!(log.contains(" says \"12345678901234567890\"\n"), "{log}");
+    assert!(log.contains(" says \"1234567890123456789\"...\n"), "no half of an escape: {log}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use rawline::service::chat::{Chat, Rules};
 use rawline::transport::event_loop::EventLoop;
 use rawline::transport::files::Share;
 use rawline::transport::files::store::Store;
-use rawline::transport::io::Signal;
+use rawline::transport::io::{IoFault, Signal};
 use rawline::transport::workers::Helpers;
 use rawline::{Limits, Operator, Stats, Wire};
 use world::{End, Kernel, LISTENER, World};
@@ -228,6 +228,72 @@ fn a_reader_that_stops_is_cut_above_out_hard_and_nobody_else_notices() {
             .ends_with(r#"{"type":"system","message":"slow has left the chat!","username":"SYSTEM"}"#)
     );
     assert_eq!(bench.ask(good, r#"{"method":"ping"}"#), r#"{"status":"success","message":"pong"}"#);
+}
+
+/// Idle, with half a request, with answers that it does not read, and with words of the room waiting.
+#[test]
+fn one_whose_socket_fails_leaves_once_in_every_state() {
+    for (fault, reason) in [
+        (IoFault::Reset, "reset"),
+        (IoFault::Unreachable, "unreachable"),
+        (IoFault::NoMemory, "no_memory"),
+        (IoFault::Other(5), "reset"),
+    ] {
+        let mut bench =
+            Bench::new(Kernel::KIND, Limits { out_high: 2_000, out_low: 500, ..Limits::default() });
+        let witness = bench.connect();
+        let lost: Vec<_> = (0..4).map(|_| bench.connect()).collect();
+        for (fd, name) in lost.iter().zip(["idle", "half", "answers", "words"]) {
+            bench.ask(*fd, &format!(r#"{{"method":"join_chat","params":["{name}"]}}"#));
+        }
+        bench.ask(lost[1], r#"{"meth"#);
+        bench.world.set_window(lost[2], Some(0));
+        bench.ask(lost[2], &r#"{"method":"ping"}"#.repeat(100));
+        bench.world.set_window(lost[3], Some(0));
+        bench.ask(witness, r#"{"method":"send_message","params":["hello"]}"#);
+        bench.world.take(witness);
+        for (n, fd) in lost.into_iter().enumerate() {
+            bench.world.fail(fd, fault);
+            bench.settle();
+            let heard = bench.world.take(witness);
+            assert_eq!(heard.matches("has left the chat!").count(), 1, "{fault:?} {n}: {heard}");
+            assert!(matches!(bench.world.end(fd), Some(End::Closed | End::Aborted)), "{fault:?} {n}");
+            assert_eq!(bench.event_loop.stats().get("closed", Some(reason)), Some(n as u64 + 1));
+        }
+        assert_eq!(bench.ask(witness, r#"{"method":"ping"}"#), r#"{"status":"success","message":"pong"}"#);
+    }
+}
+
+#[test]
+fn one_whom_the_kernel_cannot_watch_is_closed_and_the_next_is_served() {
+    let mut bench = Bench::new(Kernel::KIND, Limits::default());
+    let good = bench.connect();
+    bench.world.set_watchable(false);
+    let refused = bench.connect();
+    assert_eq!(bench.world.end(refused), Some(End::Aborted));
+    assert_eq!(bench.event_loop.stats().get("accept_unwatched", None), Some(1));
+    bench.world.set_watchable(true);
+    for fd in [good, bench.connect()] {
+        assert_eq!(bench.ask(fd, r#"{"method":"ping"}"#), r#"{"status":"success","message":"pong"}"#);
+    }
+    assert_eq!(bench.world.take(good), "", "of one who never came nobody is told");
+}
+
+/// The kernel reports a connection that has ended, when its place has been taken already.
+#[test]
+fn an_event_of_one_who_has_ended_does_not_reach_the_next_in_his_place() {
+    let mut bench = Bench::new(Kernel::KIND, Limits::default());
+    let (witness, old) = (bench.connect(), bench.connect());
+    bench.ask(old, r#"{"method":"join_chat","params":["Old"]}"#);
+    bench.world.haunt();
+    bench.world.fin(old);
+    bench.event_loop.turn();
+    let new = bench.world.connect();
+    bench.settle();
+    assert_eq!(bench.event_loop.stats().get("stale_events", None), Some(1));
+    assert_eq!(bench.ask(new, r#"{"method":"ping"}"#), r#"{"status":"success","message":"pong"}"#);
+    assert_eq!(bench.world.end(new), None);
+    assert_eq!(bench.world.take(witness).matches("has left the chat!").count(), 1);
 }
 
 #[test]

@@ -318,6 +318,9 @@ fn version_two_says_why_not_and_goes_on() {
     assert_eq!(wire.head().1, 4);
     wire.send(request(0x15, "a"));
     assert_eq!(wire.head().1, 3);
+    let mut operator = share.daemon.connect();
+    operator.send(r#"{"method":"get_stats"}"#);
+    assert_eq!(operator.read_value().pointer("/stats/file_refusals"), Some(&30.into()));
     let read_only = Share::new("why-not", &[]);
     let mut wire = read_only.connect();
     wire.send(put2("a", 1, [0; 32]));

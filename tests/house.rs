@@ -26,7 +26,6 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "cli",
             "config",
             "exit",
-            "limits",
             "log",
             "memory",
             "operator",
@@ -125,7 +124,14 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     (
         "transport::dispatch",
-        &["api", "transport::codec", "transport::hub", "transport::job", "transport::panics"],
+        &[
+            "api",
+            "transport::codec",
+            "transport::counters",
+            "transport::hub",
+            "transport::job",
+            "transport::panics",
+        ],
     ),
     ("transport::panics", &["api", "log"]),
     ("transport::addresses", &["api"]),
@@ -144,7 +150,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("transport::rate", &["limits", "transport::io"]),
-    ("transport::counters", &["api", "transport::metered"]),
+    ("transport::counters", &["api", "log", "transport::metered"]),
     ("transport::metered", &["api", "transport::io"]),
     ("transport::outbox", &["limits", "transport::codec", "transport::io"]),
     (

@@ -159,6 +159,20 @@ fn who_hangs_up_and_never_reads_his_answers_is_cut() {
     good.still_answers();
 }
 
+/// A window that stays shut is probed until the kernel gives up, which is the one ETIMEDOUT that loopback can have.
+#[test]
+fn who_takes_nothing_for_user_timeout_is_given_up() {
+    let daemon = Daemon::start(&["user_timeout=1s", "write_timeout=60m", "sndbuf=8KiB"]);
+    let mut good = good_client(&daemon);
+    let before = daemon.descriptors();
+    let mut deaf = Client::connect_narrow(daemon.address());
+    deaf.send(r#"{"method":"join_chat","params":["Deaf"]}"#);
+    deaf.send(PING.repeat(6000));
+    await_descriptors(&daemon, before, || good.answers_at_last());
+    ask(&mut good, r#"{"method":"get_stats"}"#, r#""unreachable":1,"#);
+    ask(&mut good, r#"{"method":"get_users","params":{"format":"simple"}}"#, r#""users":[]"#);
+}
+
 #[test]
 fn resets_and_short_visits_leave_nothing_behind() {
     let daemon = Daemon::start(&[]);

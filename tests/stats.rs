@@ -104,6 +104,29 @@ fn counters_move_when_the_thing_happens() {
         (
             &|daemon| {
                 let mut client = daemon.connect();
+                for broken in
+                    [r#"{"x" 1}"#, r#"{"x":1}"#, r#"{"method":"x"}"#, r#"{"method":"join_chat","params":1}"#]
+                {
+                    client.send(format!("{broken}\n"));
+                    client.read_line();
+                }
+                // In a batch and by a rule of the chat, too.
+                client.send(r#"[1]"#);
+                client.read_framed();
+                client.send(r#"{"method":"send_message","params":[""]}"#);
+                client.read_framed();
+            },
+            &[
+                "/faults/parse_error",
+                "/faults/invalid_request",
+                "/faults/unknown_method",
+                "/faults/invalid_params",
+                "/faults/other",
+            ],
+        ),
+        (
+            &|daemon| {
+                let mut client = daemon.connect();
                 client.send("[[[[1]]]]");
                 client.read_to_end();
             },

@@ -56,9 +56,9 @@ pub trait Service: Sized + 'static {
         true
     }
 
-    /// Adds what the service itself can count, with [`Stats::gauge`], to what an operator is shown. The default adds
-    /// nothing.
-    fn gauges(&self, _stats: &mut Stats) {}
+    /// Adds what the service itself can count, with [`Stats::gauge`] and [`Stats::limited`], to what an operator is shown.
+    /// The default adds nothing.
+    fn count(&self, _stats: &mut Stats) {}
 
     /// A connection can say nothing more: called exactly once for each `opened`, before its descriptor
     /// is closed. It no longer hears broadcasts.

@@ -162,8 +162,10 @@ impl fmt::Display for Wire {
 pub enum Closed {
     /// The peer sent its FIN and everything was answered.
     Peer,
-    /// The peer sent RST, or the network gave up on it.
+    /// The peer sent RST.
     Reset,
+    /// It is gone without a word: the kernel gave it up, by keepalive or for what it did not acknowledge.
+    Unreachable,
     /// The service closed it.
     Service,
     /// The server stopped.
@@ -202,9 +204,10 @@ pub enum Closed {
 
 impl Closed {
     /// All of them, in order: `ALL[why as usize] == why`.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Peer,
         Self::Reset,
+        Self::Unreachable,
         Self::Service,
         Self::Shutdown,
         Self::TooLarge,
@@ -229,6 +232,7 @@ impl Closed {
         match self {
             Self::Peer => "peer",
             Self::Reset => "reset",
+            Self::Unreachable => "unreachable",
             Self::Service => "service",
             Self::Shutdown => "shutdown",
             Self::TooLarge => "max_message_bytes",
@@ -255,6 +259,7 @@ impl fmt::Display for Closed {
         f.write_str(match self {
             Closed::Peer => "closed by the peer",
             Closed::Reset => "reset by the peer",
+            Closed::Unreachable => "given up: nothing came back from it",
             Closed::Service => "closed by the service",
             Closed::Shutdown => "the server stopped",
             Closed::TooLarge => "a message longer than max_message_bytes",

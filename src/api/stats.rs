@@ -47,6 +47,17 @@ impl Stats {
     pub fn gauge(&mut self, name: &'static str, value: u64, help: &'static str) {
         self.samples.push(Sample { name, label: None, help, is_gauge: true, value });
     }
+
+    /// Adds a counter of how often a limit was reached, such as a service's own, to those that there are.
+    pub fn limited(&mut self, limit: &'static str, value: u64, help: &'static str) {
+        let (name, label) = ("limited", Some(("limit", limit)));
+        let at = self
+            .samples
+            .iter()
+            .rposition(|sample| sample.name == name)
+            .map_or(self.samples.len(), |at| at + 1);
+        self.samples.insert(at, Sample { name, label, help, is_gauge: false, value });
+    }
 }
 
 impl<S: AsRef<str>> Stats<S> {

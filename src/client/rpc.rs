@@ -115,7 +115,7 @@ impl<'fd> Session<'fd> {
             server,
             watcher,
             key,
-            input: Input::default(),
+            input: Input::new(limits.read_chunk),
             framer: Framer::default(),
             limits,
             calls: 0,

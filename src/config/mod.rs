@@ -23,7 +23,7 @@ pub use endpoint::{Address, AddressError, Endpoint};
 pub use load::{Origin, nearest};
 pub use value::{show_time, time};
 
-use crate::limits::{Limits, room_for_connections};
+use crate::limits::Limits;
 use crate::log::{Format, Level};
 
 /// All effective values. [`Config::default`] is what `rawline serve` uses when nobody says anything.
@@ -79,12 +79,16 @@ pub struct Config {
     pub max_message_chars: usize,
     /// Open connections; `None`: what the limit of open files leaves room for.
     pub max_connections: Option<u32>,
+    /// Descriptors that `max_connections` does not count on: listeners, poller, log, files, the standard three.
+    pub reserve_fds: usize,
     /// The other limits. [`Config::limits_with`] fills in their `max_connections`, which is not looked at here.
     pub limits: Limits,
     /// The least important events that are logged.
     pub log_level: Level,
     /// How they are written.
     pub log_format: Format,
+    /// Bytes of a value that a client sent, in the log.
+    pub log_value_max: usize,
     /// Whether what people say is logged, at level info.
     pub log_bodies: bool,
     /// Whether even those on this machine are refused statistics.
@@ -139,9 +143,11 @@ impl Default for Config {
             max_username_chars: 50,
             max_message_chars: 1000,
             max_connections: None,
+            reserve_fds: 64,
             limits: Limits::default(),
             log_level: Level::Info,
             log_format: Format::Text,
+            log_value_max: 256,
             log_bodies: false,
             no_local_admin: false,
             ready_fd: None,
@@ -209,14 +215,19 @@ impl Config {
         listeners
     }
 
-    /// The limits of a process that may open `open_files` descriptors: those kept back for other things
-    /// leave room for so many connections, where `max_connections` does not say a number.
+    /// The limits of a process that may open `open_files` descriptors, where `max_connections` does not say a number.
     pub fn limits_with(&self, open_files: usize) -> Limits {
         let max_connections = match self.max_connections {
             Some(number) => number as usize,
-            None => room_for_connections(open_files),
+            None => self.room_for_connections(open_files),
         };
         Limits { max_connections, ..self.limits.clone() }
+    }
+
+    /// Connections that a process has room for which may open so many descriptors. Where they are few, half of them is
+    /// kept back and no more: a server of one connection is none.
+    pub fn room_for_connections(&self, open_files: usize) -> usize {
+        open_files.saturating_sub(self.reserve_fds).max(open_files / 2).max(1)
     }
 }
 
@@ -318,6 +329,10 @@ mod tests {
     fn connections_are_what_the_open_files_leave() {
         let mut config = Config::default();
         for (open_files, room) in [(1024, 960), (129, 65), (128, 64), (64, 32), (10, 5), (0, 1)] {
+            assert_eq!(config.limits_with(open_files).max_connections, room);
+        }
+        config.reserve_fds = 24;
+        for (open_files, room) in [(1024, 1000), (48, 24), (47, 23)] {
             assert_eq!(config.limits_with(open_files).max_connections, room);
         }
         config.max_connections = Some(7);

@@ -15,7 +15,7 @@ use super::value::{
     timed, within, word,
 };
 use super::{ByteOrder, Config, DuplicateNames, Endpoint};
-use crate::limits::{DEPTH_CEILING, Limits, READ_CHUNK};
+use crate::limits::{DEPTH_CEILING, Limits};
 use crate::log::{Format, Level};
 
 /// One option.
@@ -148,8 +148,8 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "backlog",
         group: Group::Addresses,
-        help: "Connections that the kernel keeps waiting until they are accepted; auto is the most it allows. \
-               The kernel cuts a larger number to that.",
+        help: "Connections that the kernel keeps waiting until they are accepted; auto is the most it allows, to which it \
+               cuts a larger number. Who finds no place gets no answer and tries again.",
         field: Field::Auto(|c| &mut c.backlog, 1..=1_000_000),
     },
     Opt {
@@ -215,7 +215,7 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "keepalive-interval",
         group: Group::Sockets,
-        help: "Time between two such questions while no answer comes (TCP_KEEPINTVL).",
+        help: "Time between two such questions while no answer comes (TCP_KEEPINTVL). Shorter finds the dead sooner.",
         field: Field::Time(
             |c| &mut c.keepalive_interval,
             Duration::from_secs(1)..=Duration::from_secs(32_767),
@@ -259,13 +259,15 @@ pub static OPTIONS: &[Opt] = &[
     Opt {
         name: "max-username-chars",
         group: Group::Chat,
-        help: "The longest name, in characters: Unicode scalar values, without the space around it.",
+        help: "The longest name, in characters: Unicode scalar values, without the space around it. A longer \
+               one is refused.",
         field: Field::Count(|c| &mut c.max_username_chars, 32..=255),
     },
     Opt {
         name: "max-message-chars",
         group: Group::Chat,
-        help: "The longest message, in characters. What max-message-bytes does not let in cannot be said either.",
+        help: "The longest message, in characters. A longer one is refused; what max-message-bytes does not let in \
+               cannot be said either.",
         field: Field::Count(|c| &mut c.max_message_chars, 1..=1_000_000),
     },
     Opt {
@@ -274,6 +276,13 @@ pub static OPTIONS: &[Opt] = &[
         help: "Open connections over all services; auto is what the limit of open files leaves room for. \
                One more is told so and closed.",
         field: Field::Auto(|c| &mut c.max_connections, 1..=10_000_000),
+    },
+    Opt {
+        name: "reserve-fds",
+        group: Group::Limits,
+        help: "Open files that max-connections = auto leaves to other things: listeners, files, the log, and a spare one \
+               with which the client above is told. Never more than half of the limit of open files.",
+        field: Field::Count(|c| &mut c.reserve_fds, 1..=1_000_000),
     },
     Opt {
         name: "max-connections-per-ip",
@@ -308,11 +317,18 @@ pub static OPTIONS: &[Opt] = &[
         field: Field::Count(|c| &mut c.limits.max_batch, 1..=65_536),
     },
     Opt {
+        name: "read-chunk",
+        group: Group::Limits,
+        help: "Bytes asked of the kernel in one read, and the input buffer of a connection that has something unfinished. A \
+               read that is filled is followed by another; at most max-read-per-turn.",
+        field: Field::Size(|c| &mut c.limits.read_chunk, KIB..=MIB),
+    },
+    Opt {
         name: "max-read-per-turn",
         group: Group::Limits,
         help: "Bytes read from one connection in one turn of the loop. Then the others have their turn: smaller is \
                fairer, larger is faster for a few busy clients.",
-        field: Field::Size(|c| &mut c.limits.max_read_per_turn, READ_CHUNK..=64 * MIB),
+        field: Field::Size(|c| &mut c.limits.max_read_per_turn, KIB..=64 * MIB),
     },
     Opt {
         name: "max-requests-per-turn",
@@ -470,6 +486,13 @@ pub static OPTIONS: &[Opt] = &[
         field: Field::Time(|c| &mut c.limits.shutdown_grace, Duration::ZERO..=Duration::from_secs(3600)),
     },
     Opt {
+        name: "log-value-max",
+        group: Group::Limits,
+        help: "Bytes of what a client sent that one event of the log shows, escapes included. The rest is cut, and \
+               three dots stand for it.",
+        field: Field::Size(|c| &mut c.log_value_max, 16..=64 * KIB),
+    },
+    Opt {
         name: "log-level",
         group: Group::Log,
         help: "The least important events to log, on stderr: error, warn, info or debug.",
@@ -524,6 +547,13 @@ pub(super) static RELATIONS: &[Relation] = &[
         right: "out-high",
         holds: |limits| limits.out_low < limits.out_high,
     },
+    // Otherwise a turn could not even hold one read.
+    Relation {
+        left: "read-chunk",
+        must: "must not be above",
+        right: "max-read-per-turn",
+        holds: |limits| limits.read_chunk <= limits.max_read_per_turn,
+    },
     // Otherwise one turn of a busy room could cut a client that reads as fast as anybody can.
     Relation {
         left: "max-fanout-per-turn",
@@ -547,6 +577,11 @@ impl Opt {
     /// `max_message_bytes`.
     pub fn key(&self) -> String {
         self.name.replace('-', "_")
+    }
+
+    /// Whether it says how much of something there may be.
+    pub fn is_limit(&self) -> bool {
+        matches!(self.field, Field::Count(..) | Field::Auto(..) | Field::Size(..) | Field::Time(..))
     }
 
     /// What a limit bounds, and its policy.
@@ -694,7 +729,7 @@ mod tests {
 
     #[test]
     fn every_limit_says_what_it_bounds_and_then_what_happens() {
-        for opt in OPTIONS.iter().filter(|opt| opt.group == Group::Limits) {
+        for opt in OPTIONS.iter().filter(|opt| opt.is_limit()) {
             let (bounds, policy) = opt.bounds_and_policy();
             assert!(!bounds.is_empty() && policy.ends_with('.'), "{}: two sentences", opt.name);
         }

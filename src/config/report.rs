@@ -5,7 +5,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::options::{Group, OPTIONS, Opt};
+use super::options::{OPTIONS, Opt};
 use super::value::{show_size, show_time};
 use super::{Config, Loaded, Origin};
 use crate::limits::{Amount, CONSTANTS, Limits};
@@ -29,7 +29,7 @@ pub fn table(loaded: &Loaded) -> String {
 pub fn limits(config: &Config, limits: &Limits) -> String {
     let in_force = Config { max_connections: u32::try_from(limits.max_connections).ok(), ..config.clone() };
     let mut page = String::from("Limits:\n");
-    for opt in OPTIONS.iter().filter(|opt| opt.group == Group::Limits) {
+    for opt in OPTIONS.iter().filter(|opt| opt.is_limit()) {
         let (bounds, policy) = opt.bounds_and_policy();
         page += &format!("  {:<23} {:>10}   {bounds}.\n", opt.key(), opt.show(&in_force));
         page += &format!("{:<37}-> {policy}\n", "");
@@ -109,7 +109,7 @@ mod tests {
         let mut config = loaded().config;
         let in_force = config.limits_with(1064);
         let page = limits(&config, &in_force);
-        for opt in OPTIONS.iter().filter(|opt| opt.group == Group::Limits) {
+        for opt in OPTIONS.iter().filter(|opt| opt.is_limit()) {
             let (bounds, policy) = opt.bounds_and_policy();
             config.max_connections = Some(1000);
             let row = format!("  {:<23} {:>10}   {bounds}.\n", opt.key(), opt.show(&config));
@@ -120,7 +120,7 @@ mod tests {
         for (name, ..) in CONSTANTS {
             assert!(page.contains(&format!("\n  {name} ")));
         }
-        assert!(page.contains("\n  READ_CHUNK                   16KiB   one read"), "{page}");
+        assert!(page.contains("\n  SMALL_RING                    1KiB   a ring"), "{page}");
     }
 
     #[test]

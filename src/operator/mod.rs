@@ -71,6 +71,7 @@ impl Steward {
             log::requested("config", format_args!("after a restart only: {}", waiting.join(", ")));
         }
         log::set_level(config.log_level);
+        log::set_value_max(config.log_value_max);
         self.config = config;
         Some(limits_in(&self.config, self.open_files))
     }

@@ -18,7 +18,7 @@ pub fn check(asked: &str, most: usize) -> Result<&str, Fault> {
         return Err(Fault::rule(BAD_NAME, "Username cannot be empty"));
     }
     if name.chars().count() > most {
-        return Err(Fault::rule(BAD_NAME, "Username too long"));
+        return Err(too_long());
     }
     if let Some(character) = name.chars().find(|&character| is_forbidden(character)) {
         let code = u32::from(character);
@@ -29,6 +29,11 @@ pub fn check(asked: &str, most: usize) -> Result<&str, Fault> {
         return Err(Fault::rule(BAD_NAME, "Username is reserved"));
     }
     Ok(name)
+}
+
+/// What is said of a name with too many characters.
+pub fn too_long() -> Fault {
+    Fault::rule(BAD_NAME, "Username too long")
 }
 
 /// The name of one who gave none.

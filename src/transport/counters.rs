@@ -4,7 +4,8 @@
 //! a row is a field, the name and label it is shown under, and its help. Whoever does something counts it; nobody here
 //! knows what for.
 
-use crate::api::{Closed, Histogram, Sample, Stats, Wire};
+use crate::api::{Closed, Fault, Histogram, Sample, Stats, Wire};
+use crate::log;
 use crate::transport::metered::{CALLS, Metering};
 
 macro_rules! counters {
@@ -60,6 +61,22 @@ counters! {
     ended_by_force: "ended_by_force",
     /// Handlers that panicked.
     panics: "panics",
+    /// Events that named a connection which had ended.
+    stale_events: "stale_events",
+    /// File commands that were refused, or failed.
+    file_refusals: "file_refusals",
+    /// Errors answered, by kind.
+    parse_errors: "faults" { "kind" = "parse_error" },
+    /// JSON that was no request (-32600).
+    invalid_requests: "faults" { "kind" = "invalid_request" },
+    /// A method that there is not (-32601).
+    unknown_methods: "faults" { "kind" = "unknown_method" },
+    /// Parameters that were not those of the method (-32602).
+    invalid_params: "faults" { "kind" = "invalid_params" },
+    /// A handler panicked, or never answered (-32603).
+    internal_errors: "faults" { "kind" = "internal_error" },
+    /// What a limit or a rule refused.
+    other_faults: "faults" { "kind" = "other" },
     /// Times that a limit was reached and its policy applied, unless that closed the connection.
     max_connections: "limited" { "limit" = "max_connections" },
     /// A connection was turned away: its address had as many.
@@ -70,6 +87,8 @@ counters! {
     max_line_bytes: "limited" { "limit" = "max_line_bytes" },
     /// A batch that was refused whole.
     max_batch: "limited" { "limit" = "max_batch" },
+    /// A read was filled: there may be more to read.
+    read_chunk: "limited" { "limit" = "read_chunk" },
     /// A connection had more to read than its share of a turn.
     max_read_per_turn: "limited" { "limit" = "max_read_per_turn" },
     /// A connection had more requests than its share of a turn.
@@ -95,6 +114,18 @@ counters! {
 }
 
 impl Counters {
+    /// An error was answered.
+    pub fn fault(&mut self, fault: &Fault) {
+        *match fault.code {
+            -32700 => &mut self.parse_errors,
+            -32600 => &mut self.invalid_requests,
+            -32601 => &mut self.unknown_methods,
+            -32602 => &mut self.invalid_params,
+            -32603 => &mut self.internal_errors,
+            _ => &mut self.other_faults,
+        } += 1;
+    }
+
     /// All of it under its names, behind these gauges.
     pub fn stats(&self, gauges: &[(&'static str, u64, &'static str)]) -> Stats {
         let mut samples = Vec::new();
@@ -122,7 +153,10 @@ impl Counters {
             add("closed", Some(("reason", why.reason())), value, "Connections ended, by reason.", false);
         }
         samples.extend(self.table());
-        Stats { samples, turn_time: self.turn_time }
+        let mut stats = Stats { samples, turn_time: self.turn_time };
+        // Of the whole process, as the log is.
+        stats.limited("log_value_max", log::values_cut() as u64, "A value in the log was cut.");
+        stats
     }
 }
 

@@ -13,6 +13,7 @@ use crate::api::{
 use crate::api::{Line, Service, Ticket, Wire};
 use crate::transport::codec::jsonrpc::request::{Dialect, Rejected, Request, bind};
 use crate::transport::codec::jsonrpc::walk::{Elements, elements};
+use crate::transport::counters::Counters;
 use crate::transport::hub::Hub;
 use crate::transport::job::{Batch, Job, Waiting};
 use crate::transport::panics;
@@ -171,7 +172,7 @@ impl<S: Service> Dispatcher<S> {
         let result = answer.as_ref().map(String::as_str);
         match &mut job.as_mut().expect("it was there").batch {
             Some(_) if waiting.silent => {}
-            Some(batch) => batch.answer(waiting.id.as_deref(), result),
+            Some(batch) => answer_in(batch, &mut hub.counters, waiting.id.as_deref(), result),
             None => {
                 *job = None;
                 if !waiting.silent {
@@ -214,13 +215,14 @@ impl<S: Service> Dispatcher<S> {
             let request = match Request::parse(element, true) {
                 Ok(request) => request,
                 Err(rejected) => {
-                    batch.answer(rejected.id, Err(&rejected.fault));
+                    answer_in(&mut batch, &mut hub.counters, rejected.id, Err(&rejected.fault));
                     continue;
                 }
             };
             let silent = request.is_notification();
             if batch.is_full && !silent {
-                batch.answer(request.id, Err(&Fault::answer_too_large()));
+                let too_large = Fault::answer_too_large();
+                answer_in(&mut batch, &mut hub.counters, request.id, Err(&too_large));
                 continue;
             }
             let (result, called) = self.call(hub, id, &request, stopping);
@@ -235,7 +237,7 @@ impl<S: Service> Dispatcher<S> {
                 }
                 _ if silent => {}
                 Ok(Reply::Now(out)) => batch.answer(request.id, Ok(self.fx.result(&out))),
-                Err(fault) => batch.answer(request.id, Err(&fault)),
+                Err(fault) => answer_in(&mut batch, &mut hub.counters, request.id, Err(&fault)),
             }
             self.apply(hub);
             if outcome == Outcome::Panicked {
@@ -332,6 +334,14 @@ fn unknown_method(request: &Request<'_>) -> Fault {
         format!("there is no method {name:?}")
     });
     Fault { detail, ..Fault::method_not_found() }
+}
+
+/// An answer in a batch; an error is counted.
+fn answer_in(batch: &mut Batch, counters: &mut Counters, id: Option<&str>, result: Result<&str, &Fault>) {
+    if let Err(fault) = result {
+        counters.fault(fault);
+    }
+    batch.answer(id, result);
 }
 
 fn put_job(hub: &mut Hub, id: ConnId, job: Job) {

@@ -11,7 +11,7 @@ use crate::transport::codec::jsonrpc::request::Dialect;
 use crate::transport::codec::line;
 use crate::transport::connection::{Codec, Connection, Phase};
 use crate::transport::counters::Counters;
-use crate::transport::io::{Io, IoFault, Millis};
+use crate::transport::io::{Io, Millis};
 use crate::transport::outbox::{Kind, Turn};
 use crate::transport::slab::Slab;
 
@@ -93,6 +93,9 @@ impl Hub {
         request: Option<&str>,
         result: Result<&str, &Fault>,
     ) {
+        if let Err(fault) = result {
+            self.counters.fault(fault);
+        }
         self.own(id, Kind::Answer, |out, Encoding { framing, .. }| {
             render::answer(out, Encoding { dialect, framing }, request, result);
         });
@@ -332,7 +335,7 @@ fn flush_one(
         }
         Err(fault) => {
             conn.outbox.discard();
-            lost.push((id, if fault == IoFault::NoMemory { Closed::NoMemory } else { Closed::Reset }));
+            lost.push((id, fault.into()));
         }
     }
 }

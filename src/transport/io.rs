@@ -11,7 +11,7 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::Peer;
+use crate::api::{Closed, Peer};
 
 /// Milliseconds on a monotonic clock whose zero is when the loop was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,12 +67,25 @@ pub struct Event {
 pub enum IoFault {
     /// EAGAIN: nothing to read, or no room to write; readiness will tell.
     WouldBlock,
-    /// ECONNRESET, EPIPE, ETIMEDOUT and the like: the peer is gone.
+    /// ECONNRESET, EPIPE and the like: the peer is gone.
     Reset,
+    /// ETIMEDOUT, EHOSTUNREACH and the like: the kernel has tried for long enough to reach the peer.
+    Unreachable,
     /// ENOBUFS or ENOMEM: the kernel has no memory for this socket now.
     NoMemory,
     /// Anything else: the errno, for the log.
     Other(i32),
+}
+
+/// Why a connection ends whose socket failed.
+impl From<IoFault> for Closed {
+    fn from(fault: IoFault) -> Self {
+        match fault {
+            IoFault::NoMemory => Self::NoMemory,
+            IoFault::Unreachable => Self::Unreachable,
+            IoFault::WouldBlock | IoFault::Reset | IoFault::Other(_) => Self::Reset,
+        }
+    }
 }
 
 /// Why `accept` brought no connection.

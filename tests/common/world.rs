@@ -47,7 +47,8 @@ struct Socket {
     inbox: VecDeque<u8>,
     sent: Vec<u8>,
     fin: bool,
-    rst: bool,
+    /// The connection is broken, and every call says so.
+    broken: Option<IoFault>,
     /// Its writes fail, though nothing was reported.
     deaf: bool,
     /// Bytes that the peer's window takes; `None` is no limit.
@@ -80,6 +81,10 @@ struct State {
     /// Descriptors that sockets may have; the spare one is another.
     descriptors: usize,
     spare: bool,
+    unwatchable: bool,
+    haunted: bool,
+    /// Events of those who are watched no more.
+    ghosts: Vec<Event>,
     /// Every call that a strace would show, by name.
     ledger: BTreeMap<&'static str, usize>,
 }
@@ -101,6 +106,9 @@ impl World {
             next_fd: LISTENER + 1,
             descriptors: usize::MAX,
             spare: true,
+            unwatchable: false,
+            haunted: false,
+            ghosts: Vec::new(),
             ledger: BTreeMap::new(),
         })))
     }
@@ -129,7 +137,22 @@ impl World {
     }
 
     pub fn rst(&self, fd: RawFd) {
-        self.socket(fd, |socket| socket.rst = true);
+        self.fail(fd, IoFault::Reset);
+    }
+
+    /// From here on every call for this socket fails so.
+    pub fn fail(&self, fd: RawFd, fault: IoFault) {
+        self.socket(fd, |socket| socket.broken = Some(fault));
+    }
+
+    /// The kernel has no memory to watch another socket, or has it again.
+    pub fn set_watchable(&self, watchable: bool) {
+        self.0.borrow_mut().unwatchable = !watchable;
+    }
+
+    /// From here on a socket that is watched no more is reported once all the same.
+    pub fn haunt(&self) {
+        self.0.borrow_mut().haunted = true;
     }
 
     /// A write to it is the first to learn that the peer is gone.
@@ -196,10 +219,11 @@ impl State {
         }
         for socket in self.sockets.values() {
             let Some((token, interest)) = socket.watched else { continue };
-            let readable = interest.read && (!socket.inbox.is_empty() || socket.fin || socket.rst);
-            let writable = interest.write && (socket.rst || socket.window != Some(0));
-            if readable || writable || socket.rst {
-                events.push(Event { token, readable, writable, hangup: socket.rst });
+            let hangup = socket.broken.is_some();
+            let readable = interest.read && (!socket.inbox.is_empty() || socket.fin || hangup);
+            let writable = interest.write && (hangup || socket.window != Some(0));
+            if readable || writable || hangup {
+                events.push(Event { token, readable, writable, hangup });
             }
         }
         events
@@ -231,6 +255,7 @@ impl Io for World {
         state.count("wait");
         events.clear();
         events.extend(state.events());
+        events.append(&mut state.ghosts);
     }
 
     fn waker(&self) -> Waker {
@@ -269,6 +294,8 @@ impl Io for World {
         state.count("add");
         if fd <= LISTENER {
             state.listening.insert(fd, (token, interest));
+        } else if state.unwatchable {
+            return Err(IoFault::NoMemory);
         } else {
             state.sockets.get_mut(&fd).unwrap().watched = Some((token, interest));
         }
@@ -294,7 +321,11 @@ impl Io for World {
         } else {
             state.sockets.get_mut(&fd).unwrap().watched.take()
         };
-        assert_eq!(watched.map(|(_, interest)| interest), Some(interest), "removed once, as it is watched");
+        let (token, was) = watched.expect("removed once");
+        assert_eq!(was, interest, "removed as it is watched");
+        if state.haunted {
+            state.ghosts.push(Event { token, readable: true, writable: true, hangup: true });
+        }
     }
 
     fn read(&mut self, fd: RawFd, into: &mut [IoSliceMut<'_>; 2]) -> Result<usize, IoFault> {
@@ -306,8 +337,8 @@ impl Io for World {
         let most = state.kernel.read_at_most;
         let socket = state.sockets.get_mut(&fd).unwrap();
         assert!(!matches!(socket.end, Some(End::Closed | End::Aborted)), "a closed descriptor is not read");
-        if socket.rst {
-            return Err(IoFault::Reset);
+        if let Some(fault) = socket.broken {
+            return Err(fault);
         }
         let (mut room, mut n) = (most, 0);
         for part in into.iter_mut() {
@@ -329,8 +360,8 @@ impl Io for World {
         let most = state.kernel.write_at_most;
         let socket = state.sockets.get_mut(&fd).unwrap();
         assert!(socket.end.is_none(), "nothing is written behind FIN");
-        if socket.rst || socket.deaf {
-            return Err(IoFault::Reset);
+        if let Some(fault) = socket.broken.or(socket.deaf.then_some(IoFault::Reset)) {
+            return Err(fault);
         }
         let room = most.min(socket.window.unwrap_or(usize::MAX));
         if room == 0 {

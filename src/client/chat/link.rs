@@ -337,7 +337,7 @@ fn reason(error: &DialError) -> String {
 
 fn describe(fault: IoFault) -> String {
     match fault {
-        IoFault::Reset => "the network or the server cut it".into(),
+        IoFault::Reset | IoFault::Unreachable => "the network or the server cut it".into(),
         fault => error_of(fault).to_string(),
     }
 }
@@ -345,6 +345,7 @@ fn describe(fault: IoFault) -> String {
 pub(super) fn error_of(fault: IoFault) -> io::Error {
     match fault {
         IoFault::Reset => io::ErrorKind::ConnectionReset.into(),
+        IoFault::Unreachable => io::ErrorKind::TimedOut.into(),
         IoFault::NoMemory => io::ErrorKind::OutOfMemory.into(),
         IoFault::WouldBlock => io::ErrorKind::WouldBlock.into(),
         IoFault::Other(errno) => io::Error::from_raw_os_error(errno),

@@ -59,6 +59,9 @@ impl Default for Rules {
 pub struct Chat {
     rules: Rules,
     room: Room,
+    /// Names and messages that were refused for their length.
+    long_names: u64,
+    long_messages: u64,
 }
 
 /// To add a method, write a handler in `rpc.rs` and its row here.
@@ -97,9 +100,11 @@ impl Service for Chat {
         self.room.is_sound()
     }
 
-    fn gauges(&self, stats: &mut Stats) {
+    fn count(&self, stats: &mut Stats) {
         stats.gauge("users", self.room.len() as u64, "Users in the room: those who have joined.");
         stats.gauge("rooms", 1, "Rooms of the chat.");
+        stats.limited("max_username_chars", self.long_names, "A name was refused: too long.");
+        stats.limited("max_message_chars", self.long_messages, "A message was refused: too long.");
     }
 
     fn closed(&mut self, conn: ConnId, _peer: Peer, why: Closed, fx: &mut Effects) {
@@ -114,7 +119,7 @@ impl Service for Chat {
 impl Chat {
     /// An empty room.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, room: Room::default() }
+        Self { rules, ..Self::default() }
     }
 
     /// Joins under the name asked for, or a made-up one. The name it came to, and whether that is news: a rename
@@ -127,7 +132,9 @@ impl Chat {
         fx: &mut Effects,
     ) -> Result<(String, bool), Fault> {
         let name = match asked {
-            Some(asked) => name::check(asked, self.rules.max_username_chars)?.to_owned(),
+            Some(asked) => name::check(asked, self.rules.max_username_chars)
+                .inspect_err(|fault| self.long_names += u64::from(*fault == name::too_long()))?
+                .to_owned(),
             None => name::made_up(peer.number()),
         };
         let name = self.free_name(name, conn, peer)?;
@@ -154,6 +161,7 @@ impl Chat {
         // A character is at least a byte: most messages need no count.
         let most = self.rules.max_message_chars;
         if message.len() > most && message.chars().count() > most {
+            self.long_messages += 1;
             return Err(Fault::rule(TOO_LONG, "Message too long"));
         }
         let made_up;

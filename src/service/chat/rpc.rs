@@ -102,7 +102,7 @@ pub(super) fn ping(_: &mut Chat, _: Call<'_>, _: &mut Effects) -> Result<Reply, 
 pub(super) fn stats(chat: &mut Chat, call: Call<'_>, fx: &mut Effects) -> Result<Reply, Fault> {
     chat.may_administer(call.peer)?;
     let mut stats = call.stats();
-    chat.gauges(&mut stats);
+    chat.count(&mut stats);
     #[derive(Serialize)]
     struct Answer<'a, T: Serialize> {
         status: &'a str,

@@ -139,7 +139,7 @@ mod tests {
 
     /// Feeds the pieces, then FIN; what came out.
     fn lines(pieces: &[&[u8]], max: usize) -> Vec<Result<Vec<u8>, ()>> {
-        let (mut framer, mut input, mut out) = (LineFramer::default(), Input::default(), Vec::new());
+        let (mut framer, mut input, mut out) = (LineFramer::default(), Input::new(16 * 1024), Vec::new());
         let mut take = |step, input: &mut Input| match step {
             LineStep::Dry => false,
             LineStep::Line => {

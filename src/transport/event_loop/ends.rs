@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::EventLoop;
 use crate::api::{Closed, ConnId, Fault, Service, Wire};
-use crate::limits::{EVENTS_PER_WAIT, READ_CHUNK};
+use crate::limits::{EVENTS_PER_WAIT, Limits};
 use crate::log;
 use crate::transport::connection::{Codec, Due, Phase};
 use crate::transport::files::session::Session;
@@ -122,10 +122,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
 
     /// Throws away the input of a refused connection.
     pub(super) fn drain(&mut self, id: ConnId) {
-        let most = self.hub.limits.drain_max;
-        self.scratch.resize(READ_CHUNK, 0);
+        let Limits { drain_max: most, read_chunk, max_read_per_turn, .. } = self.hub.limits;
+        self.scratch.resize(read_chunk, 0);
         // No more than others may read in a turn; the socket is still watched for the rest.
-        for _ in 0..(self.hub.limits.max_read_per_turn / READ_CHUNK).max(1) {
+        for _ in 0..(max_read_per_turn / read_chunk).max(1) {
             let Some(conn) = self.hub.conns.get_mut(id) else { return };
             match self.io.read(conn.fd, &mut [IoSliceMut::new(&mut self.scratch), IoSliceMut::new(&mut [])]) {
                 Ok(n) if n > 0 => {

@@ -127,6 +127,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// away, and everything else ends the connection.
     fn answer_refusal(&mut self, id: ConnId, asked: Asked, refusal: &Refusal) {
         let drain_max = self.hub.limits.drain_max as u64;
+        self.hub.counters.file_refusals += 1;
         self.give_place_back(id);
         let order = self.files.as_ref().map(|files| files.store.share.byte_order).unwrap_or_default();
         let Some(session) = self.hub.conns.get_mut(id).and_then(|conn| conn.session_mut()) else { return };
@@ -268,6 +269,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
 
     /// An upload that had begun could not be finished.
     fn upload_failed(&mut self, id: ConnId, version: Version, is_unfinished: bool, refusal: &Refusal) {
+        self.hub.counters.file_refusals += 1;
         if version == Version::One {
             return self.give_up(id, &refusal.text);
         }
@@ -386,7 +388,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             Ok(sent) => sent,
             Err(fault) => {
                 log::debug("files", format_args!("{id}: {fault:?}"));
-                self.end(id, Closed::Reset, Phase::Over(false));
+                self.end(id, fault.into(), Phase::Over(false));
                 return 0;
             }
         };

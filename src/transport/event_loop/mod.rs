@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::{Closed, ConnId, Directory, RouteError, Service, Stats, Wire};
-use crate::limits::{EVENTS_PER_WAIT, Limits, READ_CHUNK};
+use crate::limits::{EVENTS_PER_WAIT, Limits};
 use crate::transport::addresses::Addresses;
 use crate::transport::codec::jsonrpc::framer::Input;
 use crate::transport::connection::Phase;
@@ -110,7 +110,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             stopping: None,
             operator: None,
             inputs: Vec::new(),
-            scratch: vec![0; READ_CHUNK],
+            scratch: Vec::new(),
             events: Vec::with_capacity(EVENTS_PER_WAIT),
             touched: Vec::new(),
             lost: Vec::new(),
@@ -143,7 +143,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// What it has counted, as of the end of the last turn.
     pub fn stats(&self) -> Stats {
         let mut stats = self.hub.stats();
-        self.dispatcher.service().gauges(&mut stats);
+        self.dispatcher.service().count(&mut stats);
         stats
     }
 
@@ -178,7 +178,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         // The second reading of the clock in a turn: without it a turn could not be told from the sleep behind it.
         self.hub.counters.turn_time.add(self.io.since_now().as_micros() as u64);
         self.hub.counters.metering = self.io.metering;
-        self.hub.counters.pooled_bytes = (self.inputs.len() * READ_CHUNK) as u64;
+        self.hub.counters.pooled_bytes = (self.inputs.len() * self.hub.limits.read_chunk) as u64;
         let mut events = std::mem::take(&mut self.events);
         self.io.wait(&mut events, timeout);
         self.events = events;
@@ -217,7 +217,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     }
 
     fn ready(&mut self, id: ConnId, event: Event) {
-        let Some(conn) = self.hub.conns.get_mut(id) else { return };
+        let Some(conn) = self.hub.conns.get_mut(id) else {
+            self.hub.counters.stale_events += 1;
+            return;
+        };
         if event.hangup && conn.interest == Interest::NONE {
             // It cannot be masked, and there is nothing we want of this socket that would clear it.
             return self.end(id, Closed::Reset, Phase::Over(false));

@@ -66,6 +66,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         if let Some(files) = &self.files {
             files.store.set_reserve(limits.disk_reserve);
         }
+        // A ring goes back into the pool only if it has the size of all others there.
+        if limits.read_chunk != self.hub.limits.read_chunk {
+            self.inputs.clear();
+        }
         self.hub.limits = limits;
         // Who was silent so far may have to speak from now on.
         let all: Vec<_> = self.hub.conns.iter().map(|(id, _)| id).collect();

@@ -7,7 +7,7 @@ use std::io::IoSliceMut;
 
 use super::EventLoop;
 use crate::api::{Closed, ConnId, Fault, Line, Peer, Service};
-use crate::limits::{POOLED_INPUTS, READ_CHUNK, SMALL_RING};
+use crate::limits::{POOLED_INPUTS, SMALL_RING};
 use crate::transport::codec::jsonrpc::framer::{Input, Step};
 use crate::transport::codec::line::LineStep;
 use crate::transport::connection::{Codec, Phase};
@@ -31,12 +31,16 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// Reads and dispatches one connection, within its budgets.
     pub(super) fn serve(&mut self, id: ConnId) {
         let Some(conn) = self.hub.conns.get_mut(id) else { return };
-        let mut input = conn.input.take().unwrap_or_else(|| self.inputs.pop().unwrap_or_default());
+        let read_chunk = self.hub.limits.read_chunk;
+        let mut input = conn
+            .input
+            .take()
+            .unwrap_or_else(|| self.inputs.pop().unwrap_or_else(|| Box::new(Input::new(read_chunk))));
         let mut requests = self.hub.limits.max_requests_per_turn;
         let mut bytes = self.hub.limits.max_read_per_turn;
         let budget = requests;
-        if input.ring.capacity() < READ_CHUNK {
-            input.ring.resize(READ_CHUNK);
+        if input.ring.capacity() < read_chunk {
+            input.ring.resize(read_chunk);
         }
         let is_waited_for = loop {
             match self.dispatch(id, &mut input, &mut requests) {
@@ -69,7 +73,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 input.ring.resize(SMALL_RING);
             }
             conn.input = Some(input);
-        } else if self.inputs.len() < POOLED_INPUTS && input.ring.capacity() == READ_CHUNK {
+        } else if self.inputs.len() < POOLED_INPUTS && input.ring.capacity() == read_chunk {
             input.clear();
             self.inputs.push(input);
         }
@@ -202,7 +206,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             return Served::Stopped;
         }
         // A text of `max_message_bytes` fits, and is complete or too long by then.
-        let ceiling = self.hub.limits.max_message_bytes.max(READ_CHUNK);
+        let ceiling = self.hub.limits.max_message_bytes.max(self.hub.limits.read_chunk);
         let capacity = input.ring.capacity();
         if input.ring.len() == capacity && capacity < ceiling {
             input.ring.resize((capacity * 2).min(ceiling));
@@ -235,7 +239,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         let is_body = body.is_some();
         let mut free = match body {
             Some(room) => [IoSliceMut::new(room), IoSliceMut::new(&mut [])],
-            None => input.ring.free((*bytes).min(READ_CHUNK)),
+            None => input.ring.free((*bytes).min(self.hub.limits.read_chunk)),
         };
         let room = free[0].len() + free[1].len();
         if room == 0 {
@@ -249,7 +253,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             Ok(n) => {
                 match conn.session_mut() {
                     Some(session) if is_body => session.arrived(n),
-                    _ => input.ring.commit(n),
+                    _ => {
+                        input.ring.commit(n);
+                        self.hub.counters.read_chunk += u64::from(n == self.hub.limits.read_chunk);
+                    }
                 }
                 *bytes = bytes.saturating_sub(n);
                 if let Codec::JsonRpc { framer, .. } = &mut conn.codec
@@ -269,8 +276,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 false
             }
             Err(fault) => {
-                let why = if fault == IoFault::NoMemory { Closed::NoMemory } else { Closed::Reset };
-                self.end(id, why, Phase::Over(false));
+                self.end(id, fault.into(), Phase::Over(false));
                 false
             }
         }

@@ -198,7 +198,10 @@ impl Upload {
 
     fn failed(&self, fault: DiskFault) -> Refusal {
         let refusal = Refusal::from(fault);
-        log::warn("files", format_args!("{:?} cannot be stored: {}", self.put.name, refusal.text));
+        log::warn(
+            "files",
+            format_args!("{} cannot be stored: {}", log::quoted(&self.put.name), refusal.text),
+        );
         refusal
     }
 

@@ -259,7 +259,7 @@ impl From<Errno> for IoFault {
             | Errno::EHOSTDOWN
             | Errno::ENETUNREACH
             | Errno::ENETDOWN
-            | Errno::ENETRESET => Self::Reset,
+            | Errno::ENETRESET => Self::Unreachable,
             // ENOSPC: epoll's max_user_watches, which bounds the kernel memory of registrations.
             Errno::ENOBUFS | Errno::ENOMEM | Errno::ENOSPC => Self::NoMemory,
             other => Self::Other(other as i32),

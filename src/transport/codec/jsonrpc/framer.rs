@@ -14,7 +14,7 @@ use memchr::memchr;
 use super::render::Framing;
 use super::scanner::{Scan, Scanner};
 use crate::api::{Closed, Fault};
-use crate::limits::{Limits, READ_CHUNK};
+use crate::limits::Limits;
 use crate::transport::ring::Ring;
 
 /// What a connection holds while bytes of it are unconsumed; lent by a pool.
@@ -30,19 +30,18 @@ pub struct Input {
     pub since: Option<u64>,
 }
 
-impl Default for Input {
-    fn default() -> Self {
+impl Input {
+    /// One with a ring for `capacity` bytes, which is at least 1.
+    pub fn new(capacity: usize) -> Self {
         Self {
-            ring: Ring::new(READ_CHUNK),
+            ring: Ring::new(capacity),
             line: Vec::new(),
             scanner: Scanner::new(1),
             scanned: 0,
             since: None,
         }
     }
-}
 
-impl Input {
     /// Whether it holds nothing that a connection would miss.
     pub fn is_idle(&self) -> bool {
         self.ring.is_empty() && self.line.is_empty()
@@ -285,7 +284,7 @@ mod tests {
         fn with(limits: Limits) -> Self {
             Self {
                 framer: Framer::default(),
-                input: Input::default(),
+                input: Input::new(limits.read_chunk),
                 limits,
                 steps: Vec::new(),
                 sent: String::new(),
@@ -532,13 +531,14 @@ mod tests {
             (0..60).map(|n| format!("{{\"é{n}\":\"{}\"}}", "x]\\\\é".repeat(n * 25 % 977))).collect();
         for space in ["", "\n", "  "] {
             let stream = texts.join(space);
-            for chunk in [READ_CHUNK, READ_CHUNK - 1, 5_000, 1_999] {
+            let whole = Limits::default().read_chunk;
+            for chunk in [whole, whole - 1, 5_000, 1_999] {
                 // Each chunk leaves the beginning of a text in the ring, so the next one goes around its end.
                 let mut bench = Bench::with(Limits::default());
                 for piece in stream.as_bytes().chunks(chunk) {
                     bench.feed(piece);
                 }
-                assert_eq!(bench.input.ring.capacity(), READ_CHUNK);
+                assert_eq!(bench.input.ring.capacity(), whole);
                 assert_eq!(bench.texts(), texts, "{chunk}");
                 assert!(bench.wrapped > 0, "{chunk}: none of them wrapped");
             }
