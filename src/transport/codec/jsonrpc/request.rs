@@ -149,32 +149,36 @@ impl<'a> TopLevel<'a> {
         // Unknown keys are compared too, in linear time whatever they are: the set's hash is keyed.
         let mut unknown: Option<HashSet<Cow<'a, str>>> = None;
         for (key, value) in members(object) {
-            let name = name(key);
-            let slot = match &*name {
-                "jsonrpc" => &mut top.jsonrpc,
-                "method" => &mut top.method,
-                "params" => &mut top.params,
-                "id" => &mut top.id,
-                _ => {
-                    if let Some(name) = unknown.get_or_insert_default().replace(name) {
-                        top.twice.get_or_insert(name);
-                    }
-                    continue;
+            // The usual ones, as usually written, need no search for escapes.
+            let mut name = Cow::Borrowed(&key[1..key.len() - 1]);
+            let mut given = top.give(&name, value);
+            if given.is_none() {
+                name = unquote(key);
+                given = top.give(&name, value);
+            }
+            let twice = match given {
+                Some(twice) => twice && (top.twice.is_none() || name == "id"),
+                None => {
+                    unknown.get_or_insert_default().replace(name.clone()).is_some() && top.twice.is_none()
                 }
             };
-            if slot.replace(value).is_some() && (top.twice.is_none() || name == "id") {
+            if twice {
                 top.twice = Some(name);
             }
         }
         top
     }
-}
 
-/// The name that `key` spells. The usual ones, as usually written, need no search for escapes.
-fn name(key: &str) -> Cow<'_, str> {
-    match &key[1..key.len() - 1] {
-        usual @ ("jsonrpc" | "method" | "params" | "id") => Cow::Borrowed(usual),
-        _ => unquote(key),
+    /// Keeps the value of a member of this name, and says whether there was one before; `None`: no such member is known.
+    fn give(&mut self, name: &str, value: &'a str) -> Option<bool> {
+        let member = match name {
+            "jsonrpc" => &mut self.jsonrpc,
+            "method" => &mut self.method,
+            "params" => &mut self.params,
+            "id" => &mut self.id,
+            _ => return None,
+        };
+        Some(member.replace(value).is_some())
     }
 }
 

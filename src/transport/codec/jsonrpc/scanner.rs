@@ -200,10 +200,17 @@ impl Scanner {
         // In registers while it goes byte by byte.
         let mut state = self.state;
         let mut at = 0;
+        // Most texts begin with a key.
+        if let (State::Start, [b'{', b'"', ..]) = (state, bytes)
+            && self.open(b'{').is_ok()
+        {
+            self.in_key = true;
+            (state, at) = (State::Text, 2);
+        }
         let end = loop {
             if matches!(state, State::Text) {
                 at += plain(&bytes[at..]);
-                // The usual seams between two strings, in one step instead of three.
+                // The usual seams between strings and containers, in one step instead of three.
                 match bytes[at..] {
                     [b'"', b':', b'"', ..] if self.in_key => {
                         self.in_key = false;
@@ -214,6 +221,12 @@ impl Scanner {
                         self.in_key = self.is_in_object();
                         at += 3;
                         continue;
+                    }
+                    [b'"', b':', bracket @ (b'{' | b'['), ..] if self.in_key => {
+                        if let Ok(inside) = self.open(bracket) {
+                            state = inside;
+                            at += 3;
+                        }
                     }
                     _ => {}
                 }

@@ -46,7 +46,9 @@ impl<'a> Iterator for Members<'a> {
         if !self.0.enter() {
             return None;
         }
-        let key = self.0.take();
+        let from = self.0.at;
+        self.0.at = self.0.string(from);
+        let key = &self.0.text[from..self.0.at];
         self.0.space();
         self.0.at += 1; // the colon
         self.0.space();
