@@ -133,7 +133,7 @@ pub fn cork(_socket: RawFd, _on: bool) {}
 /// Bytes between two looks of [`is_cached`]. What has been read is in memory in long runs, so few holes are smaller; one
 /// that is overlooked costs a wait for the disk, not a wrong byte.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const LOOK_EVERY: usize = 512 * 1024;
+const LOOK_EVERY: usize = 1024 * 1024;
 
 /// Whether these bytes of a file can be sent without waiting for the disk, as far as the kernel tells: by preadv2(2) with
 /// RWF_NOWAIT, and of file systems that do not know that flag by cachestat(2). Where it tells nothing, the answer is no.
