@@ -1,4 +1,5 @@
-//! `docs/syscalls.md` is complete: a session on each service, seen by strace, holds nothing that is not there.
+//! `docs/syscalls.md` is complete: a session on each service, seen by strace, holds nothing that is not there. And what a
+//! delivery costs in a room of a hundred, counted by strace from the daemon's start to its end.
 
 #![cfg(target_os = "linux")]
 
@@ -11,6 +12,7 @@ mod share;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
@@ -40,11 +42,29 @@ fn call(line: &str) -> Option<(u32, &str)> {
     (end > 0 && is_call).then_some((thread.parse().ok()?, &name[..end]))
 }
 
+fn can_trace() -> bool {
+    let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    let can = traced.is_ok_and(|output| output.status.success());
+    if !can {
+        println!("skipped: strace is missing, or may not trace here");
+    }
+    can
+}
+
+/// The table of `strace -c`: calls by name.
+fn counted(table: &Path) -> BTreeMap<String, u64> {
+    let text = fs::read_to_string(table).unwrap();
+    let row = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        Some((columns.last()?.to_string(), columns.get(3)?.parse().ok()?))
+    };
+    text.lines().filter_map(row).collect()
+}
+
 #[test]
 fn a_session_on_each_service_makes_no_other_call() {
-    let can_trace = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
-    if !can_trace.is_ok_and(|output| output.status.success()) {
-        return println!("skipped: strace is missing, or may not trace here");
+    if !can_trace() {
+        return;
     }
     let folder = env::temp_dir().join(format!("rawline-syscalls-{}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
@@ -128,4 +148,48 @@ fn a_session_on_each_service_makes_no_other_call() {
         }
     }
     fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_delivery_costs_one_write_and_a_burst_costs_no_more() {
+    if !can_trace() {
+        return;
+    }
+    const ROOM: usize = 100;
+    for (in_flight, rounds, most) in [(1, 1000, 1.06), (64, 100, 0.02)] {
+        let table = env::temp_dir().join(format!("rawline-deliveries-{}-{in_flight}", std::process::id()));
+        let daemon = Daemon::start_under(&["strace", "-f", "-c", "-o", table.to_str().unwrap()], &[]);
+        let mut room: Vec<Client> = (0..ROOM).map(|_| daemon.connect()).collect();
+        for (n, client) in room.iter_mut().enumerate() {
+            client.send(format!(r#"{{"method":"join_chat","params":["user{n}"]}}"#));
+        }
+        // Those who joined last have yet to hear of each other when the talk begins.
+        let hear = |client: &mut Client, what: &str, mut count: usize| {
+            while count > 0 {
+                count -= usize::from(client.read_object().contains(what));
+            }
+        };
+        for client in &mut room {
+            hear(client, r#""status""#, 1);
+        }
+        let (publisher, receivers) = room.split_first_mut().unwrap();
+        let burst = r#"{"method":"send_message","params":["hello"]}"#.repeat(in_flight);
+        for _ in 0..rounds {
+            publisher.send(&burst);
+            for receiver in &mut *receivers {
+                hear(receiver, r#""chat""#, in_flight);
+            }
+            hear(publisher, r#""status""#, in_flight);
+        }
+        drop(room);
+        assert_eq!(daemon.stop().0, 0);
+
+        let calls = counted(&table);
+        fs::remove_file(&table).unwrap();
+        let each = calls["total"] as f64 / (rounds * in_flight * (ROOM - 1)) as f64;
+        println!("{in_flight} in flight: {each:.4} calls for a delivery");
+        assert!(each <= most, "{in_flight} in flight: {each} calls for a delivery: {calls:?}");
+        // Each connection once, the listener, the bell: nobody's socket was ever full.
+        assert!(calls["epoll_ctl"] <= ROOM as u64 + 2, "{calls:?}");
+    }
 }
