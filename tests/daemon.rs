@@ -8,6 +8,7 @@ mod client;
 mod process;
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -501,6 +502,28 @@ fn a_request_costs_one_read_and_one_write() {
     // Each connection once, the listener and the waker; nothing is taken out but the listener.
     assert!(calls(&["epoll_ctl"]) <= CLIENTS + 3, "{summary}");
     assert!(calls(&["accept4"]) >= CLIENTS, "{summary}");
+}
+
+/// A wait that fails is a bug of ours: the kernel is made to refuse one, and the panic goes the way that one of a service goes
+/// which was left broken.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_bug_ends_the_process_with_code_70_and_says_where() {
+    if !can_trace() {
+        return println!("skipped: strace is missing, or may not trace here");
+    }
+    let refuse = "inject=?epoll_wait,?epoll_pwait:error=EBADF:when=6+";
+    let mut daemon = Daemon::start_under(&["strace", "-f", "-o", "/dev/null", "-e", refuse], &[]);
+    while let Ok(mut client) = TcpStream::connect(daemon.address()) {
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let _ = client.write_all(PING.as_bytes());
+        let _ = client.read(&mut [0; 100]);
+    }
+    let (exit, _, log) = daemon.wait();
+    assert_eq!(exit, 70, "{log}");
+    assert!(log.contains(" ERROR panic      at src/transport/sys/os.rs:"), "{log}");
+    let last = "rawline: this is a bug in rawline: please report it with the lines above\n";
+    assert!(log.ends_with(last), "{log}");
 }
 
 #[cfg(target_os = "linux")]

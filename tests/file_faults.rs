@@ -16,7 +16,9 @@ mod share;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
+use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
 use share::{Share, Wire, field, get, get2, noise, put2, request, sha256};
 
@@ -69,6 +71,18 @@ fn a_call_that_fails_fails_the_upload_and_nothing_else() {
         // And the next one is told the same: nothing is stuck.
         assert_eq!(store(&share), status, "{injection}");
     }
+}
+
+#[test]
+fn a_disk_that_goes_on_failing_does_not_fill_the_log() {
+    let Some(mut share) = under("log", "fsync:error=EIO") else { return };
+    let began = Instant::now();
+    (0..30).for_each(|_| assert_eq!(store(&share), 9));
+    let seconds = began.elapsed().as_secs() as usize;
+    share.daemon.signal(Signal::SIGTERM);
+    let (exit, _, log) = share.daemon.wait();
+    let told = log.matches(r#""a" cannot be stored: the disk failed (errno 5)"#).count();
+    assert!(exit == 0 && (1..=seconds + 2).contains(&told), "{told} times in {seconds} s:\n{log}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use rawline::limits::CONSTANTS;
 use rawline::memory::{Sharing, page, terms};
 use rawline::service::chat::Chat;
 use rawline::service::name;
+use rawline::transport::counters::Counters;
 use rawline::{Limits, Service};
 
 /// A room of the house, and the rooms that it may name. A module belongs to the longest entry that it begins with.
@@ -479,6 +480,56 @@ fn the_security_page_explains_every_term_of_the_sum() {
     }
 }
 
+/// The names of all tests.
+fn tests() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for source in ["src", "tests"].into_iter().flat_map(rust_files) {
+        for behind in source.text.split("#[test]").skip(1) {
+            let name = behind.split("fn ").nth(1).and_then(|rest| rest.split('(').next());
+            names.extend(name.map(str::to_owned));
+        }
+    }
+    names
+}
+
+#[test]
+fn the_page_of_faults_names_tests_and_counters_that_exist() {
+    let page = read("docs/faults.md");
+    let mut stats = Counters::default().stats(&[("out_bytes", 0, "")]);
+    Chat::default().count(&mut stats);
+    let mut counters: BTreeSet<_> = stats
+        .samples
+        .iter()
+        .map(|sample| match sample.label {
+            Some((_, label)) => format!("{}{{{label}}}", sample.name),
+            None => sample.name.to_owned(),
+        })
+        .collect();
+    counters.insert("turn_us".into());
+    let (tests, mut named) = (tests(), BTreeSet::new());
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.contains("| tests |"));
+    assert!(rows.clone().count() > 50, "the tables are found");
+    for row in rows {
+        let [_, _, _, counts, proof, _] = row.split('|').collect::<Vec<_>>()[..] else {
+            panic!("a row has four columns: {row}")
+        };
+        let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        for counter in quoted(counts) {
+            assert!(counters.contains(&counter), "there is no counter {counter}: {row}");
+            named.insert(counter);
+        }
+        assert!(!quoted(counts).is_empty() || counts.starts_with(" none: "), "no counter: {row}");
+        assert!(!quoted(proof).is_empty(), "no test: {row}");
+        for test in quoted(proof) {
+            assert!(tests.contains(&test), "there is no test {test}: {row}");
+        }
+    }
+    let kinds = ["closed{", "limited{", "faults{"];
+    for counter in counters.iter().filter(|counter| kinds.iter().any(|kind| counter.starts_with(kind))) {
+        assert!(named.contains(counter), "docs/faults.md does not say when {counter} moves");
+    }
+}
+
 #[test]
 fn the_map_names_every_file_and_no_other() {
     let page = read("ARCHITECTURE.md");
@@ -515,6 +566,7 @@ fn links_between_the_documents_lead_somewhere() {
         ("docs/syscalls.md", "docs/"),
         ("docs/troubleshooting.md", "docs/"),
         ("docs/lab.md", "docs/"),
+        ("docs/faults.md", "docs/"),
     ] {
         for link in read(page).split("](").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned()) {
             if link.starts_with("https://") {

@@ -521,6 +521,15 @@ fn deep_texts_need_no_stack() {
     }
 }
 
+/// Whoever looked at all of a text again with each byte that comes would not end.
+#[test]
+fn a_number_of_a_million_digits_is_looked_at_once_however_it_comes() {
+    let text = format!("[{}]", "7".repeat(1_000_000));
+    let done = Scan::Done { used: text.len() };
+    assert_eq!(in_pieces(text.as_bytes(), 1..text.len()), done);
+    assert_eq!(whole(text.as_bytes()), done);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
 

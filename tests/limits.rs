@@ -55,9 +55,9 @@ const HELD_BY_THE_KERNEL: &[(&str, &str, &str)] = &[
     ("backlog", "tests/daemon.rs", "who_finds_no_place_in_the_backlog_is_served_later"),
     ("sndbuf", "src/transport/sys/socket.rs", "options_reach_the_connections"),
     ("rcvbuf", "src/transport/sys/socket.rs", "options_reach_the_connections"),
-    ("keepalive-idle", "src/transport/sys/socket.rs", "options_reach_the_connections"),
-    ("keepalive-interval", "src/transport/sys/socket.rs", "options_reach_the_connections"),
-    ("keepalive-count", "src/transport/sys/socket.rs", "options_reach_the_connections"),
+    ("keepalive-idle", "src/transport/sys/socket.rs", "a_peer_whose_cable_is_cut_is_given_up"),
+    ("keepalive-interval", "src/transport/sys/socket.rs", "a_peer_whose_cable_is_cut_is_given_up"),
+    ("keepalive-count", "src/transport/sys/socket.rs", "a_peer_whose_cable_is_cut_is_given_up"),
     ("user-timeout", "tests/siege.rs", "who_takes_nothing_for_user_timeout_is_given_up"),
 ];
 

@@ -295,9 +295,12 @@ fn who_gives_no_name_blocks_nobody_and_is_closed_in_time() {
 }
 
 #[test]
-fn a_line_user_above_max_connections_is_told_in_text_and_an_echo_client_nothing() {
-    let daemon = start(&["max_connections=1"]);
+fn a_line_user_above_max_connections_is_told_in_text_and_an_echo_or_a_file_client_nothing() {
+    let shared = format!("files={}", std::env::temp_dir().display());
+    let options = ["line=127.0.0.1:0", "echo=127.0.0.1:0", "files_listen=127.0.0.1:0", "max_connections=1"];
+    let daemon = Daemon::start_all(4, &[&options[..], &[&shared]].concat());
     let _only = nameless(&daemon);
+    Client::connect(daemon.address_of("files")).expect_end("");
     Client::connect(daemon.address_of("line")).expect_end("Too many connections\n");
     Client::connect(daemon.address_of("echo")).expect_end("");
     Client::connect(daemon.address_of("rpc")).expect_end(r#"{"error":"Too many connections","code":-32000}"#);

@@ -59,6 +59,8 @@ pub struct Space {
     numbers: u64,
     /// When partials were last looked through: seconds since 1970.
     swept: u64,
+    /// When the log was last told of a disk that fails: seconds since 1970.
+    told: u64,
 }
 
 /// An upload under way.
@@ -198,6 +200,11 @@ impl Upload {
 
     fn failed(&self, fault: DiskFault) -> Refusal {
         let refusal = Refusal::from(fault);
+        let now = self.store.dir.clock().as_secs();
+        // A full disk fails every upload: once a second is enough to know.
+        if std::mem::replace(&mut lock(&self.store.space).told, now) == now {
+            return refusal;
+        }
         log::warn(
             "files",
             format_args!("{} cannot be stored: {}", log::quoted(&self.put.name), refusal.text),

@@ -316,6 +316,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_left_before_he_was_accepted_is_no_fault_of_the_listener() {
+        for (errno, fault) in [
+            (Errno::EAGAIN, AcceptFault::WouldBlock),
+            (Errno::ECONNABORTED, AcceptFault::Aborted),
+            (Errno::EPROTO, AcceptFault::Aborted),
+            (Errno::EMFILE, AcceptFault::NoDescriptors),
+            (Errno::ENFILE, AcceptFault::NoDescriptors),
+            (Errno::ENOBUFS, AcceptFault::NoMemory),
+            (Errno::ENOMEM, AcceptFault::NoMemory),
+        ] {
+            assert_eq!(AcceptFault::from(errno), fault);
+        }
+        for errno in [Errno::ENOBUFS, Errno::ENOMEM, Errno::ENOSPC] {
+            assert_eq!(IoFault::from(errno), IoFault::NoMemory);
+        }
+    }
+
+    #[test]
     fn the_clock_begins_at_zero_and_never_goes_back() {
         let mut io = OsIo::new().unwrap();
         let first = io.now();

@@ -503,7 +503,7 @@ mod tests {
         let mut poller = Poller::new().unwrap();
         poller.add(fd.as_raw_fd(), Token(0), interest).unwrap();
         let mut events = Vec::new();
-        poller.wait(&mut events, Some(Duration::from_secs(10))).unwrap();
+        poller.wait(&mut events, Some(Duration::from_secs(60))).unwrap();
         assert_ne!(events, [], "it never became ready");
     }
 
@@ -573,6 +573,32 @@ mod tests {
         let unknown = SocketOptions { congestion: Some("nonsense".into()), ..SocketOptions::default() };
         let error = listen_tcp("127.0.0.1:0".parse().unwrap(), 16, &unknown).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+    }
+
+    /// By keepalive where nothing was said, by TCP_USER_TIMEOUT where something was and nobody acknowledged it.
+    #[test]
+    #[cfg(all(target_os = "linux", feature = "cli"))]
+    fn a_peer_whose_cable_is_cut_is_given_up() {
+        let patient = SocketOptions::default();
+        let keepalive = SocketOptions {
+            keepalive_idle: 1,
+            keepalive_interval: 1,
+            keepalive_count: 1,
+            user_timeout: 0,
+            ..patient.clone()
+        };
+        for (options, word) in [(keepalive, ""), (SocketOptions { user_timeout: 500, ..patient }, "hello?")] {
+            let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), 16, &options).unwrap();
+            let theirs = TcpStream::connect(local_addr(&listener).unwrap()).unwrap();
+            let (ours, _) = accept_next(&listener);
+            crate::transport::sys::probe::deafen(&theirs).unwrap();
+            if !word.is_empty() {
+                write(ours.as_raw_fd(), &[IoSlice::new(word.as_bytes())]).unwrap();
+            }
+            until_ready(&ours, Interest::READ);
+            let fault = read_one(&ours, &mut [0], &mut []).unwrap_err();
+            assert_eq!((fault, IoFault::from(fault)), (Errno::ETIMEDOUT, IoFault::Unreachable), "{word}");
+        }
     }
 
     #[test]
