@@ -218,7 +218,7 @@ fn each_trouble_has_its_exit_code_and_the_others_are_done_all_the_same() {
     assert_eq!((exit, err.as_str()), (3, "rawline: b: files cannot be stored here\n"));
     let (exit, _, err) = here.run(&["put", "missing"], &to);
     assert_eq!(exit, 74);
-    assert!(err.starts_with("rawline: missing: missing cannot be read: "), "{err}");
+    assert!(err.starts_with("rawline: missing cannot be read: "), "{err}");
     assert_eq!(here.run(&["put", "/"], &to).0, 2);
     let (exit, _, err) = here.run(&["get", "a", "-o", "no/such/directory"], &to);
     assert_eq!(exit, 74);

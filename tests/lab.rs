@@ -404,6 +404,36 @@ fn a_notebook_begins_empty_and_an_exercise_is_staged_before_it_is_judged() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_lab_that_is_killed_leaves_no_process_behind() {
+    let desk = Desk::new("killed");
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let Some(exercise) = COURSE.iter().find(|exercise| exercise.tool.missing().is_none()) else {
+            return println!("skipped: none of the tools is here");
+        };
+        let mut start = desk.lab(&["start", exercise.name]);
+        let mut start = Running(start.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+        let mut said = BufReader::new(start.0.stdout.take().unwrap()).lines();
+        while !said.next().unwrap().unwrap().starts_with("Press Enter") {}
+        let lab = start.0.id();
+        let children = fs::read_to_string(format!("/proc/{lab}/task/{lab}/children")).unwrap();
+        let children: Vec<_> = children.split_whitespace().collect();
+        assert!(!children.is_empty(), "{} has staged something", exercise.name);
+        kill(Pid::from_raw(lab.try_into().unwrap()), signal).unwrap();
+        start.0.wait().unwrap();
+        let begin = Instant::now();
+        // Whoever adopts them may take his time to bury them.
+        let lives = |pid: &&str| {
+            fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| !status.contains("(zombie)"))
+        };
+        while children.iter().any(lives) {
+            assert!(begin.elapsed() < PATIENCE, "{signal}: {children:?} live on");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
 fn a_missing_tool_is_named_with_what_to_install() {
     let desk = Desk::new("missing");
     for (exercise, package) in [("request", "strace"), ("timewait", "iproute2 (Fedora: iproute)")] {

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use super::read::Evidence;
 use super::stage::{pause, stage, until};
 use super::{Exercise, Face, Scene, Tool, Truth, tool};
+use crate::transport::sys::probe;
 
 /// What there was to see.
 pub struct Solution {
@@ -103,6 +104,7 @@ impl Face for Runner {
         if !exercise.tool.comes_first() {
             return process.status().map(|_| false);
         }
+        probe::end_with_parent(&mut process);
         let mut child = process.spawn()?;
         let said = self.said.insert(BufReader::new(child.stderr.take().expect("it is piped")));
         self.tool = Some(child);

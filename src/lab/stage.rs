@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 
 use super::act::READY;
 use super::{Exercise, Tool, Truth, tool};
+use crate::transport::sys::probe;
 
 /// Nothing on this machine takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -235,6 +236,7 @@ impl Stage<'_> {
             command.env_remove(name);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        probe::end_with_parent(command);
         self.children.push(command.spawn()?);
         Ok(self.children.last_mut().expect("it was just put there"))
     }

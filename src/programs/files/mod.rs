@@ -46,12 +46,15 @@ impl Trouble {
         Self::Failed { failure, code: None, over: true }
     }
 
-    /// The message with something before it, and behind it if the connection is over.
+    /// The message with a name before it, unless it begins with that already, and something behind it if the connection is over.
     fn explained(self, before: &str, if_over: &str) -> Self {
         match self {
             Self::Failed { mut failure, code, over } => {
                 let behind = if over && [FAILED, SILENT].contains(&failure.exit) { if_over } else { "" };
-                failure.message = format!("{before}: {}{behind}", failure.message);
+                let said = failure.message;
+                let is_named = said.strip_prefix(before).is_some_and(|rest| rest.starts_with(' '));
+                let before = if is_named { String::new() } else { format!("{before}: ") };
+                failure.message = format!("{before}{said}{behind}");
                 Self::Failed { failure, code, over }
             }
             enough => enough,

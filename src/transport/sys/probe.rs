@@ -1,8 +1,10 @@
-//! What only the inspection lab asks of the kernel: to hold segments back, to lose them, and to count them.
+//! What only the inspection lab asks of the kernel: to hold segments back, to lose them, to count them, and to
+//! end its processes with it.
 //!
 //! Owns nothing. Nothing of the server calls it. tcp(7), socket(7).
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::process::Command;
 
 use libc::c_int;
 use nix::Result;
@@ -104,6 +106,26 @@ pub fn tcp_info(socket: impl AsFd) -> Result<TcpInfo> {
         retransmitted: raw[25],
         data_sent: raw[39],
     })
+}
+
+/// A process of this command is killed when the thread ends that started it, however that ends; what runs for another
+/// user, as behind sudo, is not. PR_SET_PDEATHSIG of prctl(2). Where there is no such thing it stays for its user to end.
+pub fn end_with_parent(command: &mut Command) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::process::CommandExt;
+        let parent = nix::unistd::getpid();
+        let ask = move || {
+            // SAFETY: a number goes in.
+            Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+            // It may have ended before it was asked.
+            if nix::unistd::getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+        };
+        // SAFETY: between fork and exec it makes two system calls and allocates nothing.
+        unsafe { command.pre_exec(ask) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = command;
 }
 
 fn set(socket: &impl AsFd, level: c_int, option: c_int, value: c_int) -> Result<()> {
