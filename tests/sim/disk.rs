@@ -3,7 +3,7 @@
 //! An open file is one end of a socket pair, since whoever has opened it closes a real descriptor: the other end tells
 //! whether he has. The bytes are here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -15,8 +15,8 @@ use rawline::transport::io::{Disk, DiskFault, Meta};
 use super::faults::{Fault, Faults};
 use super::rng::Rng;
 
-/// EIO.
 const EIO: i32 = 5;
+const EMFILE: i32 = 24;
 
 /// The disk; clones are the same one.
 #[derive(Clone)]
@@ -31,6 +31,8 @@ struct State {
     files: Vec<File>,
     open: BTreeMap<RawFd, Open>,
     free: u64,
+    /// Names that were to be removed, and could not be.
+    stranded: BTreeSet<String>,
 }
 
 struct File {
@@ -55,6 +57,7 @@ impl SimDisk {
             files: Vec::new(),
             open: BTreeMap::new(),
             free,
+            stranded: BTreeSet::new(),
         })))
     }
 
@@ -77,6 +80,11 @@ impl SimDisk {
     pub fn contents(&self) -> Vec<(String, Vec<u8>)> {
         let state = self.state();
         state.names.iter().map(|(name, &file)| (name.clone(), state.files[file].bytes.clone())).collect()
+    }
+
+    /// Whether this name was to be removed, and could not be.
+    pub fn is_stranded(&self, name: &str) -> bool {
+        self.state().stranded.contains(name)
     }
 
     /// How many files are open.
@@ -154,7 +162,11 @@ impl State {
     }
 
     fn fail(&mut self, kind: Fault) -> Result<(), DiskFault> {
-        let fault = if kind == Fault::NoSpace { DiskFault::NoSpace } else { DiskFault::Other(EIO) };
+        let fault = match kind {
+            Fault::NoSpace => DiskFault::NoSpace,
+            Fault::FailingCreate => DiskFault::Other(EMFILE),
+            _ => DiskFault::Other(EIO),
+        };
         if self.faults.strike(&mut self.rng, kind) { Err(fault) } else { Ok(()) }
     }
 }
@@ -162,18 +174,20 @@ impl State {
 impl Disk for SimDisk {
     fn open_file(&self, name: &str) -> Result<(OwnedFd, Meta), DiskFault> {
         let mut state = self.state();
-        state.fail(Fault::DiskError)?;
+        state.fail(Fault::FailingOpen)?;
         let file = state.find(name)?;
         Ok((state.open(file)?, state.meta(file)))
     }
 
     fn meta(&self, name: &str) -> Result<Meta, DiskFault> {
-        let state = self.state();
+        let mut state = self.state();
+        state.fail(Fault::FailingMeta)?;
         Ok(state.meta(state.find(name)?))
     }
 
     fn meta_of(&self, file: BorrowedFd<'_>) -> Result<Meta, DiskFault> {
-        let state = self.state();
+        let mut state = self.state();
+        state.fail(Fault::FailingMeta)?;
         Ok(state.meta(state.of(file)))
     }
 
@@ -189,6 +203,7 @@ impl Disk for SimDisk {
     fn create(&self, name: &str) -> Result<OwnedFd, DiskFault> {
         let mut state = self.state();
         state.fail(Fault::NoSpace)?;
+        state.fail(Fault::FailingCreate)?;
         if state.names.contains_key(name) {
             return Err(DiskFault::Exists);
         }
@@ -200,6 +215,7 @@ impl Disk for SimDisk {
 
     fn resume(&self, name: &str) -> Result<(OwnedFd, Meta), DiskFault> {
         let mut state = self.state();
+        state.fail(Fault::FailingOpen)?;
         let file = state.find(name)?;
         let fd = state.open(file)?;
         state.lock(file, &fd)?;
@@ -209,6 +225,7 @@ impl Disk for SimDisk {
     fn publish(&self, file: BorrowedFd<'_>, from: &str, to: &str) -> Result<Meta, DiskFault> {
         let mut state = self.state();
         state.fail(Fault::FailingSync)?;
+        state.fail(Fault::FailingRename)?;
         let file = state.of(file);
         assert_eq!(state.names.remove(from), Some(file), "what is published has its name");
         state.names.insert(to.to_owned(), file);
@@ -218,11 +235,19 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskFault> {
-        self.state().names.remove(name).map(drop).ok_or(DiskFault::NotFound)
+        let mut state = self.state();
+        if let Err(fault) = state.fail(Fault::FailingRemove) {
+            if state.names.contains_key(name) {
+                state.stranded.insert(name.to_owned());
+            }
+            return Err(fault);
+        }
+        state.names.remove(name).map(drop).ok_or(DiskFault::NotFound)
     }
 
     fn free_bytes(&self) -> Result<u64, DiskFault> {
-        let state = self.state();
+        let mut state = self.state();
+        state.fail(Fault::FailingMeta)?;
         let used: u64 = state.names.values().map(|&file| state.files[file].bytes.len() as u64).sum();
         Ok(state.free.saturating_sub(used))
     }

@@ -30,7 +30,9 @@ faults! {
     Spurious "spurious event",
     Stale "event of a closed descriptor",
     Cut "batch of events cut short",
-    Reset "RST from the network",
+    Reset "RST from the network, at any time",
+    ResetOnRead "RST in the moment of a read",
+    ResetOnWrite "RST in the moment of a write",
     Emfile "EMFILE on accept",
     AcceptMemory "ENOBUFS on accept",
     Aborted "ECONNABORTED on accept",
@@ -42,17 +44,48 @@ faults! {
     SlowSync "slow fsync",
     FailingSync "failing fsync",
     NoSpace "ENOSPC",
-    DiskError "EIO",
+    DiskError "EIO on reading or writing",
+    FailingOpen "EIO on opening",
+    FailingMeta "EIO on asking what a file is",
+    FailingCreate "EMFILE on creating",
+    FailingRename "EIO on renaming",
+    FailingRemove "EIO on removing",
     ColdFile "file not in memory",
     Kqueue "kqueue's shape of events",
     Reuse "descriptor given out again",
+    Full "connection over a maximum",
+    TooFast "request over its rate",
+    Resumed "upload resumed",
+    Reload "SIGHUP with other limits",
+    BadReload "SIGHUP with a wrong file",
+    Stop "SIGTERM with work under way",
 }
 
 impl Fault {
     /// Whether it makes a call fail for good.
     pub fn fails_a_call(self) -> bool {
-        use Fault::{AcceptMemory, DiskError, Emfile, FailingSync, NoSpace, SocketMemory, WatchMemory};
-        matches!(self, Emfile | AcceptMemory | SocketMemory | WatchMemory | FailingSync | NoSpace | DiskError)
+        use Fault::{AcceptMemory, Emfile, ResetOnRead, ResetOnWrite, SocketMemory, WatchMemory};
+        self.fails_the_disk()
+            || matches!(self, Emfile | AcceptMemory | SocketMemory | WatchMemory | ResetOnRead | ResetOnWrite)
+    }
+
+    /// Whether it makes a call of the disk fail.
+    pub fn fails_the_disk(self) -> bool {
+        use Fault::{
+            DiskError, FailingCreate, FailingMeta, FailingOpen, FailingRemove, FailingRename, FailingSync,
+            NoSpace,
+        };
+        matches!(
+            self,
+            FailingSync
+                | NoSpace
+                | DiskError
+                | FailingOpen
+                | FailingMeta
+                | FailingCreate
+                | FailingRename
+                | FailingRemove
+        )
     }
 }
 
@@ -93,14 +126,18 @@ impl Faults {
                 Fault::ReadAgain | Fault::WriteAgain | Fault::Interrupted | Fault::Spurious => 300,
                 Fault::Cut | Fault::SlowMail | Fault::SlowDisk | Fault::ColdFile => 700,
                 Fault::Stale => 300,
-                Fault::Reset => 3,
+                Fault::Reset => 300,
+                Fault::ResetOnRead | Fault::ResetOnWrite => 4,
                 Fault::Emfile | Fault::AcceptMemory | Fault::Aborted => 200,
                 Fault::SocketMemory => 4,
                 Fault::WatchMemory => 20,
                 Fault::ClockJump => 3,
                 Fault::SlowSync | Fault::FailingSync | Fault::NoSpace | Fault::DiskError => 200,
+                Fault::FailingOpen | Fault::FailingMeta | Fault::FailingCreate => 100,
+                Fault::FailingRename | Fault::FailingRemove => 200,
                 Fault::Kqueue => 1024,
-                Fault::Reuse => 0,
+                Fault::Reuse | Fault::Full | Fault::TooFast | Fault::Resumed => 0,
+                Fault::Reload | Fault::BadReload | Fault::Stop => 0,
             };
             if most > 0 && rng.one_in(common) {
                 *rate = if *kind == Fault::Kqueue { 1024 } else { rng.range(1, most) as u32 };
@@ -109,9 +146,19 @@ impl Faults {
         faults
     }
 
+    /// Whether the disk can fail.
+    pub fn fail_the_disk(&self) -> bool {
+        Fault::ALL.iter().any(|&kind| kind.fails_the_disk() && self.has(kind))
+    }
+
     /// Whether this kind can happen at all.
     pub fn has(&self, kind: Fault) -> bool {
         self.rates[kind as usize] > 0
+    }
+
+    /// How often it happens.
+    pub fn rate(&self, kind: Fault) -> u32 {
+        self.rates[kind as usize]
     }
 
     /// Whether it happens now.

@@ -6,7 +6,7 @@
 //! - `place`: an answer stands behind the pushes that were said before it, and before those that were said later.
 //! - `line`: a line user gets exactly the lines that belong to it.
 //! - `framing`: bare and ASCII until the client shows its LF; one object a line from then on.
-//! - `heartbeat`: nobody is pinged who did not ask, and whoever asked and is silent is cut.
+//! - `heartbeat`: nobody is pinged who did not ask, and whoever asked and is silent is pinged, and then cut.
 //! - `echo`: the bytes that come back are those that were sent.
 //! - `files`: a file is whole or absent, holds what was stored last, and is listed; nothing temporary is left over.
 //! - `queues`: what waits for a reader stays within its limits, and who is cut for it has gone beyond them.
@@ -15,7 +15,10 @@
 //! - `alive`: whoever comes after all that went wrong is served as if nothing had been.
 //! - `progress`: when nothing more can happen, everybody who reads has got all that was for him.
 //! - `busy`: turns that move nothing do not follow one another.
-//! - `fair`: no client gets more than its budget in one turn.
+//! - `fair`: no client gets more than its budget in one turn, of bytes or of requests.
+//! - `rate`: who is too fast is refused, and nobody else.
+//! - `limits`: who comes when there is no room is turned away at once, and nobody else.
+//! - `stats`: the statistics say what is so.
 //! - `rest`: a listener without descriptors is left alone for a while.
 //! - `kernel`: descriptors are closed once, watched as the loop believes, and not used behind FIN.
 //! - `leftovers`: when all have gone no descriptor, deadline, file or user is left.
@@ -29,7 +32,7 @@ use rawline::{Limits, Wire};
 
 use super::client::line::Said;
 use super::client::rpc::{Abuse, Outcome};
-use super::client::{Notice, Stage, Talk, json};
+use super::client::{Notice, Scene, Stage, Talk, json};
 use super::faults::Fault;
 use super::world::{PORT, State};
 
@@ -61,6 +64,10 @@ impl State {
 
     pub fn opened(&mut self, conn: ConnId, peer: Peer, wire: Wire) {
         let Some(index) = self.client_of(peer) else { return };
+        if self.sockets[index].turned_away {
+            self.breaks("limits", format!("there is no room for client {index}, and it is let in"));
+        }
+        self.sockets[index].opened = true;
         if self.clients[index].wire != wire || self.seats.get(conn.index()).copied().flatten().is_some() {
             self.breaks("end", format!("client {index} is opened as somebody else"));
         }
@@ -100,9 +107,16 @@ impl State {
         if self.seats.get(conn.index()).copied().flatten() != Some(index) {
             self.breaks("requests", format!("{method} is called for client {index}, who is not connected"));
         }
+        self.judge_rate(index, |talk| match talk {
+            Talk::Rpc(rpc) => rpc.skip_to(method, arg.as_deref()),
+            _ => true,
+        });
         let Some(planned) = self.clients[index].rpc().and_then(|rpc| rpc.plan.pop_front()) else {
             return self.breaks("requests", format!("{method}({arg:?}) was never asked by client {index}"));
         };
+        if !planned.is_in_batch {
+            self.judge_budget(index);
+        }
         if planned.method != method || planned.arg != arg {
             let arg: Option<String> = arg.map(|arg| arg.chars().take(60).collect());
             return self.breaks(
@@ -156,7 +170,8 @@ impl State {
                     )),
                     None | Some("full") => {
                         let user = |(who, name): &(u16, String)| {
-                            format!("{{\"username\":{},\"address\":\"127.0.0.1:{who}\"}}", json(name))
+                            let host = self.clients[usize::from(who - PORT)].host;
+                            format!("{{\"username\":{},\"address\":\"{host}:{who}\"}}", json(name))
                         };
                         let users: Vec<String> = self.room.users.iter().map(user).collect();
                         Outcome::Result(format!(
@@ -182,6 +197,7 @@ impl State {
                     if let Some(rpc) = self.clients[index].rpc() {
                         rpc.heartbeat = seconds as u64;
                         rpc.was_pinged |= seconds > 0.0;
+                        rpc.pings_before = rpc.pings;
                     }
                     let message = match seconds as u64 {
                         0 => "Heartbeat is off".into(),
@@ -196,7 +212,15 @@ impl State {
                 }
             }
             "later" => Outcome::Result(format!("{{\"late\":{}}}", arg.unwrap_or(""))),
-            "boom" => Outcome::Error(-32603, "Internal error"),
+            "boom" => {
+                self.panics += 1;
+                Outcome::Error(-32603, "Internal error")
+            }
+            "get_stats" if !self.clients[index].host.is_loopback() => {
+                Outcome::Refused(-32025, "Statistics are for the server's own machine only".into())
+            }
+            "get_stats" if matches!(arg, None | Some("simple" | "full")) => Outcome::Stats(self.numbers()),
+            "get_stats" => Outcome::Error(-32602, "Invalid params"),
             _ => Outcome::Result("{\"status\":\"success\",\"message\":\"pong\"}".into()),
         };
         if let Some(rpc) = self.clients[index].rpc() {
@@ -204,6 +228,56 @@ impl State {
             if let Some(welcome) = welcome {
                 rpc.expect(&welcome);
             }
+        }
+    }
+
+    /// What the statistics must say now.
+    fn numbers(&self) -> Vec<(&'static str, Option<&'static str>, u64)> {
+        let open = || self.sockets.iter().zip(&self.clients).filter(|(socket, _)| socket.is_open());
+        let mut numbers = vec![
+            ("connections", None, open().count() as u64),
+            ("users", None, self.room.users.len() as u64),
+            ("listeners", None, self.hears.iter().filter(|&&hears| hears).count() as u64),
+            ("accepted", None, self.accepts),
+            ("accept_aborted", None, self.faults.counts[Fault::Aborted as usize]),
+            ("bytes_in", None, self.moved_by_then.0),
+            ("bytes_out", None, self.moved_by_then.1),
+            ("panics", None, self.panics),
+        ];
+        for wire in Wire::ALL {
+            let count = open().filter(|(_, client)| client.wire == wire).count();
+            numbers.push(("service_connections", Some(wire.name()), count as u64));
+        }
+        numbers
+    }
+
+    /// One is let through; whether those before it, whom `refused` finds, were refused for a reason.
+    fn judge_rate(&mut self, index: usize, refused: impl FnOnce(&mut Talk) -> bool) {
+        if self.limits.rate_messages == 0 {
+            return;
+        }
+        let now = self.now / 1000;
+        let talk = &mut self.clients[index].talk;
+        let was_right = refused(talk);
+        let may = match talk {
+            Talk::Rpc(rpc) => rpc.bucket.take(now, &self.limits),
+            Talk::Line(line) => line.bucket.take(now, &self.limits),
+            Talk::Echo(_) | Talk::Files(_) => true,
+        };
+        if !was_right {
+            self.breaks("rate", format!("client {index} was refused, and was not too fast"));
+        } else if !may {
+            self.breaks("rate", format!("client {index} is too fast, and was heard"));
+        }
+    }
+
+    /// One more request or line of this client in this turn.
+    fn judge_budget(&mut self, index: usize) {
+        let socket = &mut self.sockets[index];
+        socket.requests_this_turn += 1;
+        if socket.requests_this_turn > self.limits.max_requests_per_turn {
+            let n = self.sockets[index].requests_this_turn;
+            self.breaks("fair", format!("{n} requests of client {index} were dispatched in one turn"));
         }
     }
 
@@ -215,14 +289,19 @@ impl State {
         let Some(index) = self.client_of(peer) else { return };
         let who = self.clients[index].who;
         let is_seated = self.seats.get(conn.index()).copied().flatten() == Some(index);
-        let Some(line) = self.clients[index].line() else {
-            return self.breaks("requests", "a line of somebody who speaks no lines");
-        };
         let said = match heard {
             Heard::Text(text) => Said::Text(text.to_owned()),
             Heard::TooLong(_) => Said::TooLong,
         };
-        let planned = line.plan.pop_front();
+        self.judge_rate(index, |talk| match talk {
+            Talk::Line(line) => line.skip_to(&said),
+            _ => true,
+        });
+        self.judge_budget(index);
+        let Some(line) = self.clients[index].line() else {
+            return self.breaks("requests", "a line of somebody who speaks no lines");
+        };
+        let planned = line.heard();
         if planned.as_ref() != Some(&said) || !is_seated {
             return self
                 .breaks("requests", format!("line user {index} said {planned:?}, and {said:?} was heard"));
@@ -329,12 +408,17 @@ impl State {
     /// Whether this connection may end for this reason.
     fn judge_end(&mut self, index: usize, why: Closed) {
         let (now, stopping, hard) = (self.now, self.stopping.is_some(), self.limits.out_hard as u64);
-        let (jumps, timeout) = (self.jumps, self.limits.name_timeout.as_micros() as u64);
+        let (jumps, reloaded) = (self.jumps, self.reloaded);
+        let timeout = self.limits.name_timeout.as_micros() as u64;
         let Limits { message_timeout, idle_timeout, write_timeout, out_soft, out_soft_seconds, .. } =
             self.limits;
         let [message, idle, write, soft] = [message_timeout, idle_timeout, write_timeout, out_soft_seconds]
             .map(|time| time.as_micros() as u64);
         let (soft, total) = ((out_soft as u64, soft), self.limits.total_out_bytes);
+        let pushes = match &self.clients[index].talk {
+            Talk::Rpc(rpc) => rpc.unsent_pushes(self.sockets[index].outbox.iter().copied()),
+            talk => talk.due().saturating_sub(self.sockets[index].written),
+        };
         let State { clients, sockets, .. } = self;
         let (client, socket) = (&mut clients[index], &mut sockets[index]);
         let lived = now - socket.accepted.unwrap_or(now);
@@ -342,17 +426,21 @@ impl State {
             (Closed::Shutdown, _) => stopping,
             (Closed::Peer, _) if !socket.fin => false,
             (Closed::Peer, Talk::Rpc(rpc)) => rpc.has_been_heard() || stopping,
-            (Closed::Peer, Talk::Line(line)) => line.plan.is_empty() || stopping,
+            (Closed::Peer, Talk::Line(line)) => line.plan.is_empty() || line.is_limited || stopping,
             (Closed::Peer, _) => true,
             (Closed::Reset, _) => socket.rst || socket.starved,
             (Closed::NoMemory, _) => socket.starved,
             (Closed::Service, Talk::Line(line)) => line.has_quit,
             (Closed::NameTimeout, Talk::Line(_)) => {
                 // No earlier than promised; late by a tick and what a turn takes, unless the clock has jumped.
-                lived >= timeout - 1_000 && (lived < timeout + 200_000 || jumps > 0)
+                let due = (socket.accepted.unwrap_or(now) + timeout).max(reloaded);
+                lived >= timeout - 1_000 && (now < due + 200_000 || jumps > 0)
             }
             (Closed::Heartbeat, Talk::Rpc(rpc)) => {
-                rpc.heartbeat > 0 && now - socket.heard >= rpc.heartbeat * 2_000_000 - 1_000
+                // Whoever reads at once has seen the ping in between.
+                let is_quick = client.pace.1 <= 3_000 && client.gulp >= 65_536 && socket.outbox.is_empty();
+                let was_pinged = rpc.pings > rpc.pings_before || !is_quick || jumps > 0;
+                was_pinged && rpc.heartbeat > 0 && now - socket.heard >= rpc.heartbeat * 2_000_000 - 1_000
             }
             (Closed::TooLarge | Closed::TooDeep, Talk::Rpc(rpc)) => rpc.may_be_refused,
             (Closed::Panicked, Talk::Rpc(rpc)) => rpc.may_panic,
@@ -360,10 +448,10 @@ impl State {
                 jumps > 0 || socket.began.is_some_and(|began| now >= began + message - 1_000)
             }
             (Closed::IdleTimeout, _) => idle > 0 && now >= socket.heard + idle - 1_000,
-            (Closed::WriteTimeout, talk) => talk.due() > socket.written && now >= socket.took + write - 1_000,
-            (Closed::OutSoft, talk) => talk.due() > socket.written + soft.0 && lived >= soft.1 - 1_000,
+            (Closed::WriteTimeout, _) => pushes > 0 && now >= socket.took + write - 1_000,
+            (Closed::OutSoft, _) => pushes > soft.0 && lived >= soft.1 - 1_000,
             (Closed::TotalOut, talk) => talk.due() > socket.written && total < 1_000_000,
-            (Closed::SlowConsumer, talk) => talk.due() > socket.written + hard,
+            (Closed::SlowConsumer, _) => pushes > hard,
             _ => false,
         };
         let is_sudden = match why {
@@ -417,11 +505,17 @@ impl State {
             client.doomed = true;
             return;
         }
-        let (message, silence) =
-            (self.limits.message_timeout.as_micros() as u64, self.limits.idle_timeout.as_micros() as u64);
-        let is_late = socket.began.is_some_and(|began| now >= began + message - 1_000)
-            || silence > 0 && now >= socket.heard + silence - 1_000
-            || cut && self.limits.total_out_bytes < 1_000_000 && socket.read > socket.written;
+        if !socket.opened && !socket.starved && matches!(client.talk, Talk::Rpc(_) | Talk::Line(_)) {
+            return self
+                .breaks("limits", format!("there is room for client {index}, and it was turned away"));
+        }
+        // It may have been too late for limits that have changed since.
+        let is_late = self.regimes.iter().any(|limits| {
+            let message = limits.message_timeout.as_micros() as u64;
+            let silence = limits.idle_timeout.as_micros() as u64;
+            socket.began.is_some_and(|began| now >= began + message - 1_000)
+                || silence > 0 && now >= socket.heard + silence - 1_000
+        }) || cut && self.limits.total_out_bytes < 1_000_000 && socket.read > socket.written;
         client.doomed |= is_late && matches!(client.talk, Talk::Echo(_) | Talk::Files(_));
         let excused = socket.rst || socket.starved || socket.deaf || stopping || is_late;
         let wrong = match &client.talk {
@@ -433,7 +527,9 @@ impl State {
             Talk::Files(files) => {
                 let is_done = socket.fin && !unread;
                 let is_idle = cut && now - socket.heard >= idle - 1_000;
-                let because = is_done || is_idle || files.may_be_closed || jumps > 0;
+                // The disk failed, and the rest of the upload was more than is thrown away.
+                let has_failed = files.is_putting && self.shelf.disk_fails;
+                let because = is_done || is_idle || has_failed || files.may_be_closed || jumps > 0;
                 (!because).then_some("a file connection was closed for nothing")
             }
             Talk::Rpc(_) | Talk::Line(_) => None,
@@ -449,11 +545,16 @@ impl State {
 
     /// Looks at what a turn has left behind.
     pub fn judge_turn(&mut self) {
-        let bound = (self.limits.out_hard + self.limits.max_fanout_per_turn) as u64 + SLACK;
-        let answers = (self.limits.out_high + 2 * self.limits.max_read_per_turn) as u64 + 20_000;
+        // What waits was let in under any of the limits so far.
+        let most = |limit: fn(&Limits) -> usize| self.regimes.iter().map(limit).max().unwrap_or(0) as u64;
+        let bound = most(|limits| limits.out_hard) + most(|limits| limits.max_fanout_per_turn) + SLACK;
+        let answers = most(|limits| limits.out_high) + 2 * most(|limits| limits.max_read_per_turn) + 20_000;
         let mut worst = None;
         for index in 0..self.clients.len() {
             let socket = &self.sockets[index];
+            if socket.turned_away && !socket.is_closed {
+                return self.breaks("limits", format!("there is no room for client {index}, and it stays"));
+            }
             if socket.is_closed || socket.rst || socket.accepted.is_none() {
                 continue;
             }
@@ -517,6 +618,9 @@ impl State {
             if is_mute && !socket.is_closed && now - socket.accepted.unwrap_or(now) > timeout + 1_000_000 {
                 return self.breaks("progress", format!("line user {index} has no name and is still there"));
             }
+            if !self.limits.idle_timeout.is_zero() && !socket.is_closed {
+                return self.breaks("progress", format!("client {index} is idle and still there"));
+            }
             if let Some(what) = client.awaits() {
                 return self.breaks("progress", format!("{what} (client {index}, {:?})", client.wire));
             }
@@ -542,6 +646,44 @@ impl State {
                 && !socket.is_closed
             {
                 return self.breaks("heartbeat", format!("client {index} is silent and was not cut"));
+            }
+        }
+    }
+
+    /// The server has stopped: what had arrived by then is answered, unless something came between.
+    pub fn judge_stop(&mut self) {
+        // These make a server believe that nothing had arrived.
+        let blinds =
+            [Fault::ShortRead, Fault::ReadAgain, Fault::Cut].iter().any(|&kind| self.faults.has(kind));
+        if blinds || self.jumps > 0 {
+            return;
+        }
+        for index in 0..self.clients.len() {
+            let bytes: Vec<u8> = self.sockets[index].outbox.drain(..).collect();
+            let State { clients, sockets, rng, limits, shelf, .. } = self;
+            let (client, socket) = (&mut clients[index], &mut sockets[index]);
+            let is_quick = client.pace.1 <= 3_000 && client.gulp >= 100 && socket.room.1 >= 300;
+            if client.owed == 0 || client.doomed || socket.rst || socket.deaf || socket.has_lost || !is_quick
+            {
+                continue;
+            }
+            let mut scene = Scene { rng, limits, shelf, stopping: true, turned_away: false };
+            if !bytes.is_empty()
+                && let Err(broken) = client.hear(&bytes, &mut scene)
+            {
+                self.broken.get_or_insert(broken);
+                return;
+            }
+            let owed = match &client.talk {
+                Talk::Rpc(rpc) => rpc.is_owed(client.owed),
+                Talk::Line(line) => line.is_owed(client.owed),
+                Talk::Echo(_) if socket.written < client.owed => {
+                    Some(format!("{} of {} bytes came back", socket.written, client.owed))
+                }
+                Talk::Echo(_) | Talk::Files(_) => None,
+            };
+            if let Some(owed) = owed {
+                return self.breaks("stop", format!("client {index} had asked before the stop: {owed}"));
             }
         }
     }
@@ -590,7 +732,9 @@ impl State {
         let contents = self.disk.contents();
         for (name, bytes) in &contents {
             if name.starts_with(".rawline-tmp-") {
-                self.breaks("files", format!("{name} is left over"));
+                if !self.disk.is_stranded(name) {
+                    self.breaks("files", format!("{name} is left over"));
+                }
             } else if !name.starts_with(".rawline-part-") && !self.shelf.is_whole(name, bytes) {
                 self.breaks("files", format!("{name:?} is torn: {} bytes", bytes.len()));
             }
@@ -601,7 +745,6 @@ impl State {
             let Talk::Files(files) = &client.talk else { continue };
             if client.doomed
                 || socket.rst
-                || self.faults.counts[Fault::Reset as usize] > 0
                 || self.stopping.is_some()
                 || files.awaits().is_some()
                 || !client.out.is_empty()

@@ -191,13 +191,18 @@ impl Store {
         Ok(self.dir.open_file(name)?)
     }
 
-    /// The answer to LIST. Files that vanish meanwhile, and what is no regular file, are left out.
+    /// The answer to LIST. Files that vanish meanwhile, and what is no regular file, are left out. A disk that fails is told:
+    /// a list that is not whole must not look like one that is.
     fn list(&self, version: Version) -> Result<Vec<u8>, Refusal> {
         let mut entries = Vec::new();
         let mut bytes = 0;
         for name in self.dir.names()? {
             let Some(name) = good_name(&name) else { continue };
-            let Ok(meta) = self.dir.meta(name) else { continue };
+            let meta = match self.dir.meta(name) {
+                Ok(meta) => meta,
+                Err(DiskFault::Other(errno)) => return Err(DiskFault::Other(errno).into()),
+                Err(_) => continue,
+            };
             bytes += 256;
             if bytes > LIST_BYTES {
                 return Err(Refusal::new(Status::TooLarge, "too many files for a list"));

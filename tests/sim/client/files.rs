@@ -5,6 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use rawline::transport::codec::files::{Digest, NO_DIGEST};
+use rawline::transport::files::digest::{self, Hasher};
+
 use super::{Broken, Scene, broken};
 use crate::sim::rng::Rng;
 use crate::sim::room::Who;
@@ -27,15 +30,30 @@ impl Content {
         bytes
     }
 
-    /// Without the feature that computes digests nobody checks this one; with it none is announced.
-    fn digest(self) -> [u8; 32] {
-        let mut digest = [0; 32];
-        if !cfg!(feature = "digest") {
+    /// What `sha256sum` would say; without the feature that computes it, a number that nobody checks.
+    fn digest(self) -> Digest {
+        let mut hasher = Hasher::default();
+        hasher.update(&self.bytes());
+        hasher.finish().unwrap_or_else(|| {
+            let mut digest = [1; 32];
             digest[..8].copy_from_slice(&self.id.to_le_bytes());
-            digest[31] = 1;
-        }
-        digest
+            digest
+        })
     }
+
+    /// What the server may say that the digest is: that, or that it does not know.
+    fn has_digest(self, digest: &[u8]) -> bool {
+        *digest == NO_DIGEST || digest::KNOWN && *digest == self.digest()
+    }
+}
+
+/// What a client says of the digest of what it stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Announced {
+    Nothing,
+    Digest,
+    /// Another one.
+    Wrong,
 }
 
 /// What all file clients know together.
@@ -43,8 +61,10 @@ impl Content {
 pub struct Shelf {
     /// Everything that was ever announced under a name, or was there from the start.
     pub known: BTreeMap<String, Vec<Content>>,
-    /// Uploads that somebody broke off.
-    pub broken_off: Vec<(String, Content)>,
+    /// Uploads that began with a digest, so that they can be resumed.
+    pub begun: Vec<(String, Content)>,
+    /// How many were.
+    pub resumed: u64,
     pub writable: bool,
     pub deletes: bool,
     pub disk_fails: bool,
@@ -56,6 +76,12 @@ impl Shelf {
     pub fn content(&mut self, rng: &mut Rng, size: usize) -> Content {
         self.numbers += 1;
         Content { id: rng.next() ^ self.numbers, size }
+    }
+
+    /// Whether something of this size and digest, if that is said, was ever announced under this name.
+    fn is_known(&self, name: &str, size: u64, digest: &[u8]) -> bool {
+        let all = self.known.get(name).map(Vec::as_slice).unwrap_or_default();
+        all.iter().any(|content| content.size as u64 == size && content.has_digest(digest))
     }
 
     /// Whether these bytes are whole under this name.
@@ -75,8 +101,8 @@ enum Awaited {
     GetTwo(String, u64, u64),
     Stat(String),
     Delete(String),
-    GoAhead(String, Content),
-    Stored(String, Content),
+    GoAhead(String, Content, Announced),
+    Stored(String, Content, Announced),
     Unknown(u8),
 }
 
@@ -96,7 +122,7 @@ pub struct FileTalk {
     own: Own,
     /// Version 2's bytes, once the server wants them.
     body: Vec<u8>,
-    is_putting: bool,
+    pub is_putting: bool,
     buffer: Vec<u8>,
     /// It may be closed for something that it asked.
     pub may_be_closed: bool,
@@ -270,7 +296,6 @@ impl FileTalk {
                     self.own.remove(name);
                 }
             }
-            scene.shelf.broken_off.push((name.to_owned(), content));
         }
         out.extend(&bytes[from..]);
     }
@@ -287,23 +312,37 @@ impl FileTalk {
 
     fn put_two(&mut self, scene: &mut Scene<'_>, name: String, out: &mut VecDeque<u8>) {
         let mut name = if name.starts_with("given") { "shared 0".to_owned() } else { name };
+        if self.breaks_off && self.todo == 0 {
+            // Somebody else may go on with it.
+            name = "shared 0".to_owned();
+        }
         let size = Self::size(scene);
         let mut content = scene.shelf.content(scene.rng, size);
-        if !scene.shelf.broken_off.is_empty() && scene.rng.one_in(2) {
-            let (whose, what) = scene.rng.pick(&scene.shelf.broken_off).clone();
+        let mut announced =
+            *scene.rng.pick(&[Announced::Nothing, Announced::Digest, Announced::Digest, Announced::Digest]);
+        if scene.rng.one_in(15) && digest::KNOWN {
+            announced = Announced::Wrong;
+        }
+        if !scene.shelf.begun.is_empty() && scene.rng.one_in(2) {
+            let (whose, what) = scene.rng.pick(&scene.shelf.begun).clone();
             if whose.starts_with("shared") {
-                (name, content) = (whose, what);
+                (name, content, announced) = (whose, what, Announced::Digest);
             }
         }
         out.push_back(0x13);
         short_name(out, &name);
         out.extend((content.size as u64).to_be_bytes());
-        out.extend(content.digest());
-        if is_good(&name) {
+        let mut digest = if announced == Announced::Nothing { NO_DIGEST } else { content.digest() };
+        digest[7] ^= u8::from(announced == Announced::Wrong);
+        out.extend(digest);
+        if is_good(&name) && announced != Announced::Wrong {
             self.announce(scene.shelf, &name, content);
         }
+        if is_good(&name) && announced == Announced::Digest {
+            scene.shelf.begun.push((name.clone(), content));
+        }
         self.is_putting = true;
-        self.ask(Awaited::GoAhead(name, content));
+        self.ask(Awaited::GoAhead(name, content, announced));
     }
 
     pub fn receive(&mut self, bytes: &[u8], scene: &mut Scene<'_>) -> Result<(), Broken> {
@@ -390,10 +429,11 @@ impl FileTalk {
                 if !self.judge_two(awaited, view, (opcode, status, &text), &mut at, shelf)? {
                     return Ok(None);
                 }
-                if let (Awaited::GoAhead(name, content), 0) = (awaited, status) {
+                if let (Awaited::GoAhead(name, content, announced), 0) = (awaited, status) {
                     let have =
                         u64::from_be_bytes(bytes[at.at - 8..at.at].try_into().expect("eight")) as usize;
-                    self.awaited.insert(1, (Awaited::Stored(name.clone(), *content), self.own.clone()));
+                    let stored = Awaited::Stored(name.clone(), *content, *announced);
+                    self.awaited.insert(1, (stored, self.own.clone()));
                     let mut body = VecDeque::new();
                     self.send_body(scene, name, *content, have, &mut body);
                     self.body = body.into();
@@ -433,8 +473,13 @@ impl FileTalk {
                     let Some(name) = at.take(usize::from(length)) else { return Ok(false) };
                     names.push(String::from_utf8_lossy(name).into_owned());
                     let Some(rest) = at.take(17) else { return Ok(false) };
-                    if rest[16] == 1 && at.take(32).is_none() {
-                        return Ok(false);
+                    let size = u64::from_be_bytes(rest[..8].try_into().expect("eight"));
+                    let name = names.last().expect("it was just put there");
+                    if rest[16] == 1 {
+                        let Some(digest) = at.take(32) else { return Ok(false) };
+                        if !shelf.is_known(name, size, digest) {
+                            return wrong(&format!("{name:?} has not this digest"));
+                        }
                     }
                 }
                 self.judge_list(&names, view, shelf)?;
@@ -482,15 +527,9 @@ impl FileTalk {
                     });
                 }
                 let Some(size) = at.u64() else { return Ok(false) };
-                if at.take(40).is_none() {
-                    return Ok(false);
-                }
-                if !shelf
-                    .known
-                    .get(name)
-                    .is_some_and(|all| all.iter().any(|content| content.size as u64 == size))
-                {
-                    return wrong("nobody has stored so many bytes");
+                let Some(rest) = at.take(40) else { return Ok(false) };
+                if !shelf.is_known(name, size, &rest[8..]) {
+                    return wrong("nobody has stored this");
                 }
             }
             Awaited::Delete(name) => {
@@ -511,7 +550,7 @@ impl FileTalk {
                     return wrong("it may not");
                 }
             }
-            Awaited::GoAhead(name, content) => {
+            Awaited::GoAhead(name, content, announced) => {
                 if opcode != 0x13 {
                     return wrong("opcode");
                 }
@@ -529,15 +568,21 @@ impl FileTalk {
                 if !is_good(name) || !shelf.writable || have > content.size as u64 {
                     return wrong(&format!("go ahead, {have}"));
                 }
-                if have > 0
-                    && (content.digest() == [0; 32] || !shelf.broken_off.contains(&(name.clone(), *content)))
-                {
-                    return wrong(&format!("it never sent {have} bytes of this"));
+                if have > 0 {
+                    shelf.resumed += 1;
+                    let begun = shelf.begun.iter().filter(|begun| (&begun.0, &begun.1) == (name, content));
+                    if *announced != Announced::Digest || begun.count() < 2 {
+                        return wrong(&format!("nobody ever sent {have} bytes of this"));
+                    }
                 }
             }
-            Awaited::Stored(name, content) => {
+            Awaited::Stored(name, content, announced) => {
                 if opcode != 0x13 {
                     return wrong("opcode");
+                }
+                if status == 8 && *announced == Announced::Wrong {
+                    self.is_putting = false;
+                    return Ok(true);
                 }
                 if status != 0 {
                     self.is_putting = false;
@@ -546,8 +591,9 @@ impl FileTalk {
                     self.may_be_closed = true;
                     return refused(&[]);
                 }
-                if at.take(32).is_none() {
-                    return Ok(false);
+                let Some(digest) = at.take(32) else { return Ok(false) };
+                if *announced == Announced::Wrong || !content.has_digest(digest) {
+                    return wrong("it has another digest");
                 }
                 self.is_putting = false;
                 self.changed(name, Some(*content), true);

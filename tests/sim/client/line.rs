@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use super::{Broken, Scene, broken, words};
+use crate::sim::bucket::Bucket;
 use crate::sim::room::Who;
 
 /// What the service must hear next of this user.
@@ -37,9 +38,20 @@ pub struct Line {
     /// It was closed for taking too long.
     pub timed_out: bool,
     buffer: Vec<u8>,
+    /// How many bytes it has said when each line of the plan is said.
+    ends: VecDeque<u64>,
+    /// There is a rate, and this is what it should leave to this user.
+    pub is_limited: bool,
+    pub bucket: Bucket,
+    /// Lines that were refused for it: as the service does not hear them, as the user is told.
+    pub refused: u64,
+    told_too_fast: u64,
+    /// What it got so far ends where a line may begin.
+    is_between: bool,
 }
 
 const FULL: &[u8] = b"Too many connections\n";
+const TOO_FAST: &[u8] = b"Too fast: this line was not read\n";
 const LATE: &[u8] = b"The server is shutting down\n";
 
 impl Line {
@@ -60,7 +72,40 @@ impl Line {
             turned_away: false,
             timed_out: false,
             buffer: Vec::new(),
+            ends: VecDeque::new(),
+            is_limited: false,
+            bucket: Bucket::full(),
+            refused: 0,
+            told_too_fast: 0,
+            is_between: true,
         }
+    }
+
+    /// What was said last ends behind so many bytes.
+    pub fn ends_at(&mut self, end: u64) {
+        self.ends.resize(self.plan.len(), end);
+    }
+
+    /// The service hears the next line: what is planned for it.
+    pub fn heard(&mut self) -> Option<Said> {
+        self.ends.pop_front();
+        self.plan.pop_front()
+    }
+
+    /// The service hears this: what was said before it was refused. Whether that was so for a reason.
+    pub fn skip_to(&mut self, said: &Said) -> bool {
+        let Some(at) = self.plan.iter().position(|planned| planned == said) else { return true };
+        for _ in 0..at {
+            self.heard();
+        }
+        self.refused += at as u64;
+        at == 0 || self.bucket.is_empty()
+    }
+
+    /// What of its first `said` bytes is not heard.
+    pub fn is_owed(&self, said: u64) -> Option<String> {
+        let is_owed = !self.is_limited && self.ends.front().is_some_and(|&end| end <= said);
+        is_owed.then(|| format!("{:?} was not heard", self.plan.front()))
     }
 
     pub fn say(&mut self, scene: &mut Scene<'_>, out: &mut VecDeque<u8>) -> bool {
@@ -69,7 +114,13 @@ impl Line {
         }
         self.todo -= 1;
         let rng = &mut *scene.rng;
-        let text = if !self.named {
+        self.is_limited = scene.limits.rate_messages > 0;
+        let text = if self.is_limited {
+            // Whoever may be refused says nothing twice: so it is known what was.
+            let slash = if self.named && rng.one_in(4) { "//" } else { "" };
+            self.named = true;
+            format!("{slash}l{} {}", self.who, self.todo)
+        } else if !self.named {
             self.named = !rng.one_in(4);
             if self.named {
                 // A name that surely is good, so that what follows is said.
@@ -156,8 +207,11 @@ impl Line {
 
     pub fn receive(&mut self, bytes: &[u8], scene: &mut Scene<'_>) -> Result<(), Broken> {
         self.buffer.extend_from_slice(bytes);
-        if self.got == 0 && self.told == 0 && FULL.starts_with(&self.buffer) {
+        if scene.turned_away && self.got == 0 && self.told == 0 && FULL.starts_with(&self.buffer) {
             self.turned_away = true;
+            return Ok(());
+        }
+        if self.is_limited && !self.take_refusals() {
             return Ok(());
         }
         let n = self.buffer.len().min(self.expected.len());
@@ -194,11 +248,38 @@ impl Line {
         )
     }
 
+    /// Takes lines up to the next that says "too fast", as often as there is one. `false`: what has come may be the
+    /// beginning of another.
+    fn take_refusals(&mut self) -> bool {
+        loop {
+            if self.is_between {
+                if self.buffer.starts_with(TOO_FAST) {
+                    self.told_too_fast += 1;
+                    self.buffer.drain(..TOO_FAST.len());
+                    continue;
+                }
+                if TOO_FAST.starts_with(&self.buffer) {
+                    return false;
+                }
+            }
+            let same = self.expected.iter().zip(&self.buffer).take_while(|(a, b)| a == b).count();
+            let line = self.buffer[..same].iter().position(|&byte| byte == b'\n').map_or(same, |at| at + 1);
+            if line == 0 {
+                return true;
+            }
+            self.is_between = self.buffer[line - 1] == b'\n' || self.buffer[line - 1] == b' ';
+            self.expected.drain(..line);
+            self.buffer.drain(..line);
+            self.got += line as u64;
+        }
+    }
+
     pub fn awaits(&self) -> Option<String> {
         if self.is_late || self.turned_away {
             return None;
         }
-        match (self.plan.front(), self.expected.len()) {
+        let is_refused = self.is_limited && self.refused + self.plan.len() as u64 == self.told_too_fast;
+        match (self.plan.front().filter(|_| !is_refused), self.expected.len()) {
             (Some(said), _) => Some(format!("the service has not heard {said:?}")),
             (None, 0) => None,
             (None, n) => Some(format!("{n} bytes have not come")),

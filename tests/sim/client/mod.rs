@@ -9,6 +9,7 @@ pub mod rpc;
 
 use std::cell::OnceCell;
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use rawline::{Limits, Wire};
@@ -36,6 +37,8 @@ pub struct Scene<'a> {
     pub shelf: &'a mut Shelf,
     /// The server has been told to stop.
     pub stopping: bool,
+    /// There was no room for whoever acts.
+    pub turned_away: bool,
 }
 
 /// How it goes.
@@ -89,6 +92,10 @@ pub struct Client {
     pub sent: u64,
     /// Where its messages end, of those that the server has not read, in bytes from the start.
     pub ends: VecDeque<u64>,
+    /// Where it connects from.
+    pub host: Ipv4Addr,
+    /// Bytes of it that had arrived when the server was told to stop: it is answered, if nothing comes between.
+    pub owed: u64,
     pub talk: Talk,
 }
 
@@ -124,6 +131,15 @@ impl Client {
             Talk::Line(line) => line.say(scene, &mut self.out),
             Talk::Echo(echo) => echo.say(scene, &mut self.out),
             Talk::Files(files) => files.say(scene, &mut self.out),
+        }
+    }
+
+    /// What it said last ends behind so many bytes.
+    pub fn ends_at(&mut self, end: u64) {
+        match &mut self.talk {
+            Talk::Rpc(rpc) => rpc.ends_at(end),
+            Talk::Line(line) => line.ends_at(end),
+            Talk::Echo(_) | Talk::Files(_) => {}
         }
     }
 

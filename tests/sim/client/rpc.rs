@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::{Broken, Notice, Scene, broken, escape, json, words};
+use crate::sim::bucket::Bucket;
 use crate::sim::room::Who;
 
 /// How a client ends its texts.
@@ -45,6 +46,10 @@ pub struct Planned {
     pub arg: Option<String>,
     /// Whose answer this is: the number of the answer, and the place in its batch. `None`: a notification.
     pub slot: Option<(u64, usize)>,
+    /// It is an element of a batch.
+    pub is_in_batch: bool,
+    /// How many bytes this client has said when all of it is said.
+    end: u64,
 }
 
 /// What came of a call.
@@ -55,7 +60,16 @@ pub enum Outcome {
     Refused(i32, String),
     /// An error of the protocol.
     Error(i32, &'static str),
+    /// Statistics, of which these numbers are known: name, value of the label, number.
+    Stats(Vec<(&'static str, Option<&'static str>, u64)>),
 }
+
+/// What comes of a request too many.
+const TOO_FAST: Outcome = Outcome::Error(-32001, "Too fast");
+/// More bytes than a sentence for people has in an error.
+const SENTENCE: u64 = 300;
+/// More bytes than statistics have.
+const STATS: u64 = 40_000;
 
 struct Answer {
     v2: bool,
@@ -64,6 +78,8 @@ struct Answer {
     parts: Vec<(Option<String>, Option<Outcome>)>,
     /// It stands behind so many pushes; a batch at most behind so many.
     behind: Option<u64>,
+    /// How many bytes this client has said when all of its request is said.
+    end: u64,
 }
 
 pub struct Rpc {
@@ -109,8 +125,21 @@ pub struct Rpc {
     pub timed_out: bool,
     said: u64,
     next_id: u64,
+    /// There is a rate, and this is what it should leave to this client.
+    pub is_limited: bool,
+    pub bucket: Bucket,
+    /// Requests that were refused for it.
+    pub refused: u64,
+    /// Pings that have come; whether it answers them with one of its own.
+    pub pings: u64,
+    /// Those before it last asked for a heartbeat.
+    pub pings_before: u64,
+    pub is_lively: bool,
 }
 
+/// How pushes begin, in both dialects; and two that no room sends.
+const PUSHES: [&str; 2] = ["{\"type\":", "{\"jsonrpc\":\"2.0\",\"method\":"];
+const PINGS: [&str; 2] = ["{\"type\":\"ping\"}", "{\"jsonrpc\":\"2.0\",\"method\":\"ping\",\"params\":{}}"];
 const FULL: &str = "{\"error\":\"Too many connections\",\"code\":-32000}";
 
 impl Rpc {
@@ -146,6 +175,12 @@ impl Rpc {
             timed_out: false,
             said: 0,
             next_id: 0,
+            is_limited: false,
+            bucket: Bucket::full(),
+            refused: 0,
+            pings: 0,
+            pings_before: 0,
+            is_lively: false,
         }
     }
 
@@ -153,6 +188,7 @@ impl Rpc {
         if self.todo == 0 || self.answers.len() > self.patience || self.waits && !self.answers.is_empty() {
             return false;
         }
+        self.is_limited = scene.limits.rate_messages > 0;
         let (was_skipping, answers) = (std::mem::take(&mut self.waits), self.next_answer());
         self.todo -= 1;
         let mut text = String::new();
@@ -185,7 +221,28 @@ impl Rpc {
     }
 
     fn plan_answer(&mut self, v2: bool, is_batch: bool, parts: Vec<(Option<String>, Option<Outcome>)>) {
-        self.answers.push_back(Answer { v2, is_batch, parts, behind: None });
+        let answer = Answer { v2, is_batch, parts, behind: None, end: u64::MAX };
+        if answer.is_whole() {
+            self.due.1 += answer.most_bytes();
+        }
+        self.answers.push_back(answer);
+    }
+
+    /// What was said last ends behind so many bytes.
+    pub fn ends_at(&mut self, end: u64) {
+        let fresh = self.plan.iter_mut().rev().take_while(|planned| planned.end == u64::MAX);
+        fresh.for_each(|planned| planned.end = end);
+        let fresh = self.answers.iter_mut().rev().take_while(|answer| answer.end == u64::MAX);
+        fresh.for_each(|answer| answer.end = end);
+    }
+
+    /// What of its first `said` bytes is not heard or not answered.
+    pub fn is_owed(&self, said: u64) -> Option<String> {
+        let unheard = self.plan.iter().find(|planned| planned.end <= said && !self.is_limited);
+        let unanswered = self.answers.iter().find(|answer| answer.end <= said);
+        unheard
+            .map(|planned| format!("{planned:?} was not heard"))
+            .or(unanswered.map(|answer| format!("{} has not come", answer.text(answer.v2))))
     }
 
     fn next_answer(&self) -> u64 {
@@ -222,7 +279,13 @@ impl Rpc {
             Abuse::Boom | Abuse::None => {
                 self.may_panic = true;
                 let slot = Some((self.next_answer(), 0));
-                self.plan.push_back(Planned { method: "boom", arg: None, slot });
+                self.plan.push_back(Planned {
+                    method: "boom",
+                    arg: None,
+                    slot,
+                    is_in_batch: false,
+                    end: u64::MAX,
+                });
                 self.turn_to(false);
                 self.plan_answer(false, false, vec![(None, None)]);
                 text.push_str("{\"method\":\"boom\"}");
@@ -303,7 +366,10 @@ impl Rpc {
             }),
             (false, false) => rng.one_in(4).then(|| self.next_id.to_string()),
         };
-        let (method, arg): (&'static str, Option<String>) = match rng.range(0, 39) {
+        let kind = if self.is_limited { *rng.pick(&[13, 17, 18, 19, 40]) } else { rng.range(0, 39) };
+        let (method, arg): (&'static str, Option<String>) = match kind {
+            // Whoever may be refused says nothing twice: so it is known what was.
+            40 => ("join_chat", Some(format!("n{} {}", self.who, self.next_id))),
             0..=2 => ("ping", None),
             3..=5 => ("get_users", rng.pick(&[None, Some("simple"), Some("full")]).map(Into::into)),
             6..=8 => {
@@ -330,6 +396,9 @@ impl Rpc {
             }
             9 | 10 => ("leave_chat", None),
             11 => ("set_heartbeat", Some(rng.pick(&["0", "3600", "1.5", "-1", "1", "86401"]).to_string())),
+            12 if batch.is_none() && rng.one_in(2) => {
+                ("get_stats", rng.pick(&[None, Some("simple"), Some("full"), Some("tall")]).map(Into::into))
+            }
             12 if batch.is_none() => ("nope", None),
             13 | 14 => ("later", Some(self.next_id.to_string())),
             15 => ("send_message", rng.pick(&[None, Some("  "), Some("\n")]).map(Into::into)),
@@ -343,7 +412,7 @@ impl Rpc {
         let name = match method {
             "join_chat" => "username",
             "send_message" => "message",
-            "get_users" => "format",
+            "get_users" | "get_stats" => "format",
             "set_heartbeat" => "seconds",
             _ => "number",
         };
@@ -378,7 +447,7 @@ impl Rpc {
             }
             return;
         }
-        self.plan.push_back(Planned { method, arg, slot });
+        self.plan.push_back(Planned { method, arg, slot, is_in_batch: batch.is_some(), end: u64::MAX });
         if batch.is_none() && !silent {
             self.plan_answer(v2, false, vec![(id, None)]);
         }
@@ -395,11 +464,57 @@ impl Rpc {
         if answer.is_batch || !is_late {
             answer.behind.get_or_insert(self.told);
         }
-        let v2 = answer.v2;
-        if answer.parts.iter().all(|part| part.1.is_some()) {
-            let length = answer.text(v2).len() as u64;
-            self.due.1 += length * 3;
+        if answer.is_whole() {
+            self.due.1 += answer.most_bytes();
         }
+    }
+
+    /// The service is called for the next request that can be this one: those before it were refused. Whether they
+    /// were so for a reason.
+    pub fn skip_to(&mut self, method: &str, arg: Option<&str>) -> bool {
+        let is_it = |planned: &Planned| planned.method == method && planned.arg.as_deref() == arg;
+        let Some(at) = self.plan.iter().position(is_it) else { return true };
+        let refused: Vec<Planned> = self.plan.drain(..at).collect();
+        self.refused += refused.len() as u64;
+        for planned in &refused {
+            if let Some((number, place)) = planned.slot
+                && let Some(at) = number.checked_sub(self.first)
+                && let Some(answer) = self.answers.get_mut(at as usize)
+            {
+                answer.parts[place].1 = Some(TOO_FAST);
+                self.due.1 += if answer.is_whole() { answer.most_bytes() } else { 0 };
+            }
+        }
+        refused.is_empty() || self.bucket.is_empty()
+    }
+
+    /// An answer comes, and the service was not called for all of it: the rest was refused. Whether that was right.
+    fn refuse_rest(&mut self) -> bool {
+        let Some(answer) = self.answers.front_mut() else { return true };
+        for (_, outcome) in &mut answer.parts {
+            outcome.get_or_insert(TOO_FAST);
+        }
+        self.due.1 += answer.most_bytes();
+        let is_its = |planned: &Planned| planned.slot.is_some_and(|slot| slot.0 == self.first);
+        if let Some(last) = self.plan.iter().rposition(is_its) {
+            self.refused += self.plan.drain(..=last).count() as u64;
+        }
+        self.bucket.is_empty()
+    }
+
+    /// Bytes of pushes that the kernel has not taken, at most, when these are on their way to it.
+    pub fn unsent_pushes(&self, on_its_way: impl Iterator<Item = u8>) -> u64 {
+        let bytes: Vec<u8> = self.buffer.iter().copied().chain(on_its_way).collect();
+        let (mut rest, mut sent) = (&bytes[..], 0);
+        while let Some(&first) = rest.first() {
+            let Some(length) = (if first == b'\n' { Some(1) } else { object(rest) }) else { break };
+            let object = &rest[..length];
+            let is_push = PUSHES.iter().any(|begin| object.starts_with(begin.as_bytes()));
+            sent += usize::from(is_push && !PINGS.iter().any(|ping| object == ping.as_bytes()));
+            rest = &rest[length..];
+        }
+        // A ping more than the room knows of.
+        50 + self.pushes.iter().skip(sent).map(|notice| notice.form(true, true).len() as u64 + 1).sum::<u64>()
     }
 
     /// The room tells it something.
@@ -451,22 +566,42 @@ impl Rpc {
         let Ok(text) = std::str::from_utf8(text) else {
             return broken("framing", "what a client gets is not UTF-8");
         };
-        if text.starts_with("{\"type\":") || text.starts_with("{\"jsonrpc\":\"2.0\",\"method\":") {
+        if PUSHES.iter().any(|begin| text.starts_with(begin)) {
             return self.push(text);
         }
-        if self.first == 0 && self.heard == 0 && text == FULL {
+        if scene.turned_away && self.first == 0 && self.heard == 0 && text == FULL {
             self.turned_away = true;
             return Ok(());
         }
         if self.timed_out && text.contains("-32002") {
             return Ok(());
         }
+        if self.is_limited
+            && self.answers.front().is_some_and(|answer| !answer.is_whole())
+            && !(scene.stopping && text.contains("-32004"))
+            && !self.refuse_rest()
+        {
+            return broken("rate", format!("client {} was refused, and was not too fast: {text}", self.who));
+        }
         let Some(answer) = self.answers.front() else {
             return broken("answers", format!("client {} asked nothing and got {text}", self.who));
         };
         let v2 = answer.v2;
-        let whole = answer.parts.iter().all(|part| part.1.is_some());
-        let expected = if whole { answer.text(v2) } else { String::new() };
+        let whole = answer.is_whole();
+        let expected = match &answer.parts[..] {
+            [(id, Some(Outcome::Stats(numbers)))] => match judge_stats(text, numbers) {
+                Ok(stats) => {
+                    let result = Outcome::Result(format!(
+                        "{{\"status\":\"success\",\"message\":\"Statistics retrieved successfully\",{stats}}}"
+                    ));
+                    envelope(v2, id.as_deref(), &result)
+                }
+                Err(_) if scene.stopping && text.contains("-32004") => String::new(),
+                Err(why) => return broken("stats", format!("client {}: {why}: {text}", self.who)),
+            },
+            _ if whole => answer.text(v2),
+            _ => String::new(),
+        };
         let stripped = without_data(text);
         let ascii = escape(&expected);
         let matches = if self.lines { stripped == expected } else { stripped == ascii };
@@ -507,8 +642,10 @@ impl Rpc {
     }
 
     fn push(&mut self, text: &str) -> Result<(), Broken> {
-        if text == "{\"type\":\"ping\"}" || text == "{\"jsonrpc\":\"2.0\",\"method\":\"ping\",\"params\":{}}"
-        {
+        if PINGS.contains(&text) {
+            self.pings += 1;
+            // So often, and then it falls silent.
+            self.todo += usize::from(self.is_lively && self.todo == 0 && self.pings < 8);
             return if self.was_pinged {
                 Ok(())
             } else {
@@ -553,7 +690,7 @@ impl Rpc {
             return None;
         }
         let who = self.who;
-        if let Some(planned) = self.plan.front() {
+        if let Some(planned) = self.plan.front().filter(|_| !self.is_limited) {
             return Some(format!("client {who}: the service was not asked {planned:?}"));
         }
         if !self.answers.is_empty() {
@@ -578,11 +715,26 @@ impl Rpc {
 
     /// Whether everything that it asked has reached the service.
     pub fn has_been_heard(&self) -> bool {
-        self.plan.is_empty()
+        self.plan.is_empty() || self.is_limited
     }
 }
 
 impl Answer {
+    /// Whether it is known what came of all of it.
+    fn is_whole(&self) -> bool {
+        self.parts.iter().all(|part| part.1.is_some())
+    }
+
+    /// No fewer bytes than it has, in whatever framing.
+    fn most_bytes(&self) -> u64 {
+        let sentences = self.parts.iter().map(|(_, outcome)| match outcome {
+            Some(Outcome::Stats(_)) => STATS,
+            Some(Outcome::Error(..)) => SENTENCE,
+            _ => 0,
+        });
+        self.text(self.v2).len() as u64 * 3 + sentences.sum::<u64>()
+    }
+
     fn text(&self, v2: bool) -> String {
         let mut all: Vec<String> = Vec::new();
         for (id, outcome) in &self.parts {
@@ -597,6 +749,7 @@ fn envelope(v2: bool, id: Option<&str>, outcome: &Outcome) -> String {
     if v2 {
         let id = id.unwrap_or("null");
         return match outcome {
+            Outcome::Stats(_) => String::new(),
             Outcome::Result(result) => format!("{{\"jsonrpc\":\"2.0\",\"result\":{result},\"id\":{id}}}"),
             Outcome::Refused(code, text) => {
                 format!(
@@ -616,11 +769,33 @@ fn envelope(v2: bool, id: Option<&str>, outcome: &Outcome) -> String {
         Outcome::Result(result) => result.clone(),
         Outcome::Refused(_, text) => format!("{{\"status\":\"error\",\"message\":{}}}", json(text)),
         Outcome::Error(code, text) => format!("{{\"error\":{},\"code\":{code}}}", json(text)),
+        Outcome::Stats(_) => "{}".to_owned(),
     };
     match id {
         Some(id) => format!("{},\"id\":{id}}}", &object[..object.len() - 1]),
         None => object,
     }
+}
+
+/// Whether statistics hold these numbers; gives their part of the answer back, with the version before it.
+fn judge_stats(text: &str, numbers: &[(&str, Option<&str>, u64)]) -> Result<String, String> {
+    let from = text.find("\"version\":").ok_or("there are no statistics")?;
+    let at = text.find("\"stats\":").ok_or("there are no statistics")? + "\"stats\":".len();
+    let length = object(&text.as_bytes()[at..]).ok_or("the statistics do not end")?;
+    let stats: serde_json::Value = serde_json::from_str(&text[at..at + length]).map_err(|e| e.to_string())?;
+    for &(name, label, expected) in numbers {
+        let found = match stats["samples"].as_array() {
+            Some(samples) => samples
+                .iter()
+                .find(|sample| sample["name"] == name && sample["label"][1].as_str() == label)
+                .map(|sample| &sample["value"]),
+            None => label.map_or(stats.get(name), |label| stats[name].get(label)),
+        };
+        if found.and_then(serde_json::Value::as_u64) != Some(expected) {
+            return Err(format!("{name} {label:?} is {found:?}, not {expected}"));
+        }
+    }
+    Ok(text[from..at + length].to_owned())
 }
 
 /// The length of the object or array at the front, if it is whole.

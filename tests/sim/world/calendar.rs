@@ -1,0 +1,304 @@
+//! What happens when: clients act, helpers work, late answers and signals come, the network cuts.
+//!
+//! Time is a calendar and nothing else. Two things that are due at once happen in the order in which they were entered.
+
+use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
+
+use rawline::api::Completer;
+use rawline::transport::io::Signal;
+use rawline::transport::workers::{Lane, Task};
+use rawline::{Limits, Wire};
+
+use super::{Socket, State, WIRES};
+use crate::sim::client::rpc::Abuse;
+use crate::sim::client::{Client, Ending, Scene, Stage, Talk};
+use crate::sim::faults::Fault;
+
+/// What is in the calendar.
+pub(super) enum Happening {
+    /// A client acts.
+    Client(usize),
+    /// A helper does its job.
+    Task(Task),
+    /// The waker is heard.
+    Wake,
+    /// A deferred call is answered.
+    Late(Completer, u64),
+    /// SIGTERM.
+    Stop,
+    /// SIGHUP, and what the operator's file says then.
+    HangUp(Option<Box<Limits>>),
+    /// The network gives a connection up.
+    Cut(usize),
+}
+
+/// What stands in the calendar: when, in which order, what.
+pub(super) struct Entry(pub(super) u64, u64, Happening);
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+impl State {
+    /// A new client, who connects at this time.
+    pub fn add(&mut self, client: Client, at: u64) {
+        self.clients.push(client);
+        let least = match self.clients.last().map(|client| client.wire) {
+            // Much goes over these.
+            Some(Wire::Echo | Wire::Files) => 2_000,
+            _ => 1,
+        };
+        let room = (self.buffer.0.max(least), self.buffer.1.max(least));
+        if room.0.min(room.1) < 200
+            && let Some(client) = self.clients.last_mut()
+        {
+            // Much in small pieces takes its time anyway.
+            client.pace = (client.pace.0.min(300), client.pace.1.min(300));
+        }
+        self.sockets.push(Socket { room, ..Socket::default() });
+        self.hears.push(false);
+        let index = self.clients.len() - 1;
+        self.clients[index].scheduled = true;
+        self.enter(at, Happening::Client(index));
+    }
+
+    pub fn late(&mut self, completer: Completer, number: u64) {
+        let delay = *self.rng.pick(&[0, 100, 3_000, 200_000]);
+        self.enter(self.now + delay, Happening::Late(completer, number));
+    }
+
+    /// SIGTERM comes at this time.
+    pub fn stop_at(&mut self, at: u64) {
+        self.enter(at, Happening::Stop);
+        self.asleep = false;
+    }
+
+    /// SIGHUP comes at this time, and the operator's file says this.
+    pub fn reload_at(&mut self, at: u64, limits: Option<Limits>) {
+        self.enter(at, Happening::HangUp(limits.map(Box::new)));
+    }
+
+    /// Lets a client act soon.
+    pub fn rouse(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        if !client.scheduled && client.stage != Stage::Gone {
+            client.scheduled = true;
+            let (low, high) = client.pace;
+            let at = self.now + self.rng.range(low, high);
+            self.enter(at, Happening::Client(index));
+        }
+    }
+
+    /// Everybody goes now, in whatever way.
+    pub fn everybody_goes(&mut self) {
+        self.ceasing = true;
+        self.asleep = false;
+        for index in 0..self.clients.len() {
+            let ending = *self.rng.pick(&[Ending::HalfClose, Ending::Close, Ending::Reset]);
+            let client = &mut self.clients[index];
+            if client.stage != Stage::Gone {
+                client.ending = if client.reads() { ending } else { Ending::Reset };
+                client.out.clear();
+                client.pace = (1, 2_000);
+                self.rouse(index);
+            }
+        }
+    }
+
+    fn enter(&mut self, at: u64, happening: Happening) {
+        self.entries += 1;
+        self.calendar.push(Reverse(Entry(at, self.entries, happening)));
+    }
+
+    /// Does what is due.
+    pub(super) fn run_calendar(&mut self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().expect("nobody panics here"));
+        for (lane, task) in tasks {
+            let mut delay = self.rng.range(1, 300);
+            if self.faults.strike(&mut self.rng, Fault::SlowDisk) {
+                delay = self.rng.range(300, 100_000);
+            }
+            if lane == Lane::Slow && self.faults.strike(&mut self.rng, Fault::SlowSync) {
+                delay = self.rng.range(100_000, 8_000_000);
+            }
+            self.enter(self.now + delay, Happening::Task(task));
+        }
+        while self.calendar.peek().is_some_and(|Reverse(entry)| entry.0 <= self.now) {
+            let Some(Reverse(Entry(.., happening))) = self.calendar.pop() else { return };
+            match happening {
+                Happening::Client(index) => {
+                    self.clients[index].scheduled = false;
+                    self.act(index);
+                }
+                Happening::Task(task) => task(),
+                Happening::Wake => self.woken = true,
+                Happening::Late(completer, number) => {
+                    completer.answer(&serde_json::json!({ "late": number }))
+                }
+                Happening::Stop => {
+                    self.signals.push_back(Signal::Terminate);
+                    self.stopping = Some(self.now);
+                    for (client, socket) in self.clients.iter_mut().zip(&self.sockets) {
+                        client.owed = if socket.is_open() && !socket.rst { client.sent } else { 0 };
+                    }
+                    if !self.ceasing {
+                        self.faults.happened(Fault::Stop);
+                    }
+                }
+                Happening::HangUp(limits) => {
+                    self.signals.push_back(Signal::HangUp);
+                    self.steward.files().next.push_back(limits.map(|limits| *limits));
+                }
+                Happening::Cut(index) => {
+                    self.faults.happened(Fault::Reset);
+                    self.reset(index);
+                }
+            }
+            if self.bell.swap(false, Ordering::SeqCst) {
+                if self.faults.strike(&mut self.rng, Fault::SlowMail) {
+                    let at = self.now + self.rng.range(1, 50_000);
+                    self.enter(at, Happening::Wake);
+                } else {
+                    self.woken = true;
+                }
+            }
+        }
+    }
+
+    /// RST, from the client or from the network.
+    pub(super) fn reset(&mut self, index: usize) {
+        let socket = &mut self.sockets[index];
+        if !socket.is_closed && !socket.rst {
+            socket.rst = true;
+            socket.inbox.clear();
+            socket.outbox.clear();
+        }
+        self.clients[index].stage = Stage::Gone;
+    }
+
+    /// One client does what it has to do.
+    fn act(&mut self, index: usize) {
+        let State { clients, sockets, rng, limits, shelf, stopping, .. } = self;
+        let (client, socket) = (&mut clients[index], &mut sockets[index]);
+        let (stopping, turned_away) = (stopping.is_some(), socket.turned_away);
+        let mut scene = Scene { rng, limits, shelf, stopping, turned_away };
+        let mut again = false;
+        match client.stage {
+            Stage::Gone => return,
+            Stage::Before => {
+                client.stage = Stage::Open;
+                let listener =
+                    &mut self.listeners[WIRES.iter().position(|&wire| wire == client.wire).expect("all")];
+                if listener.is_closed || self.ceasing {
+                    client.stage = Stage::Gone;
+                    socket.ended = true;
+                    return;
+                }
+                listener.queue.push_back(index);
+                if self.rng.chance(self.faults.rate(Fault::Reset)) {
+                    let soon = *self.rng.pick(&[1_000, 30_000, 500_000]);
+                    let at = self.now + self.rng.range(0, soon);
+                    self.enter(at, Happening::Cut(index));
+                }
+                self.rouse(index);
+                return;
+            }
+            Stage::Open | Stage::Finished => {}
+        }
+        if socket.rst {
+            client.stage = Stage::Gone;
+            return;
+        }
+        // It reads.
+        let n = socket.outbox.len().min(client.gulp);
+        if n > 0 {
+            let n = scene.rng.size(1, n);
+            let bytes: Vec<u8> = socket.outbox.drain(..n).collect();
+            if let Err(broken) = client.hear(&bytes, &mut scene) {
+                self.broken.get_or_insert(broken);
+                return;
+            }
+            again |= !socket.outbox.is_empty();
+        }
+        if socket.outbox.is_empty() && (socket.server_fin || socket.is_closed) && client.reads() {
+            client.eof = true;
+        }
+        if socket.is_closed {
+            if client.eof || !client.reads() {
+                client.stage = Stage::Gone;
+            } else {
+                self.rouse(index);
+            }
+            return;
+        }
+        // It speaks.
+        if client.stage == Stage::Open && !client.eof {
+            while client.out.len() < client.chunk && !self.ceasing && client.say(&mut scene) {
+                let is_whole =
+                    !matches!(&client.talk, Talk::Rpc(rpc) if rpc.todo == 0 && rpc.abuse == Abuse::Stall);
+                let end = if is_whole { client.sent + client.out.len() as u64 } else { u64::MAX };
+                client.ends.push_back(end);
+                client.ends_at(end);
+            }
+            let room = socket.room.0.saturating_sub(socket.inbox.len());
+            let n = client.out.len().min(client.chunk).min(room);
+            if n > 0 {
+                let mut n = scene.rng.size(1, n);
+                if let Ending::ResetAfter(limit) = client.ending {
+                    n = n.min((limit.saturating_sub(client.sent)) as usize);
+                }
+                let (front, back) = client.out.as_slices();
+                let first = n.min(front.len());
+                socket.inbox.extend(&front[..first]);
+                socket.inbox.extend(&back[..n - first]);
+                client.out.drain(..n);
+                client.sent += n as u64;
+                again |= n > 0 && (!client.out.is_empty() || !client.has_said_all());
+            }
+        }
+        // It goes.
+        let said_all = client.has_said_all() || self.ceasing || client.eof;
+        match client.ending {
+            Ending::Stay if client.eof => client.ending = Ending::Close,
+            Ending::HalfClose if said_all && client.stage == Stage::Open => {
+                client.stage = Stage::Finished;
+                socket.fin = true;
+            }
+            Ending::Close if client.eof || said_all && (self.ceasing || client.awaits().is_none()) => {
+                client.stage = Stage::Gone;
+                socket.fin = true;
+                socket.deaf = true;
+                if !socket.outbox.is_empty() {
+                    self.reset(index);
+                }
+                return;
+            }
+            Ending::Reset if said_all => return self.reset(index),
+            Ending::ResetAfter(limit) if client.sent >= limit || said_all => return self.reset(index),
+            _ => {}
+        }
+        if client.eof && client.stage == Stage::Open {
+            again = true;
+        }
+        if again {
+            self.rouse(index);
+        }
+    }
+}

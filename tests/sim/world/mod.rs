@@ -1,0 +1,270 @@
+//! The world of one run: a kernel in which everything that can go wrong does, as one seed says, and time.
+//!
+//! Owns the state that all of it shares. Sockets are queues of bytes with room for so many, time is a calendar of what
+//! happens next, and nothing else is a source of chance. While the server waits, clients act, helpers work and faults
+//! strike. `kernel.rs` is what the server's calls do, `calendar.rs` what happens when.
+
+mod calendar;
+mod kernel;
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use rawline::transport::io::{Interest, Signal, Token};
+use rawline::transport::workers::{Helpers, Lane, Task};
+use rawline::{Limits, Wire};
+
+use super::client::files::Shelf;
+use super::client::{Broken, Client};
+use super::disk::SimDisk;
+use super::faults::{Fault, Faults};
+use super::rng::Rng;
+use super::room::Room;
+use super::steward::Steward;
+use calendar::Entry;
+
+/// The wires, each with a listener whose descriptor is 3 and up.
+pub const WIRES: [Wire; 4] = [Wire::JsonRpc, Wire::Line, Wire::Echo, Wire::Files];
+const LISTENER: RawFd = 3;
+const FIRST: RawFd = LISTENER + WIRES.len() as RawFd;
+/// The port of client 0.
+pub const PORT: u16 = 10_000;
+
+/// The server's end of a connection; there is one for each client.
+#[derive(Default)]
+pub struct Socket {
+    fd: Option<RawFd>,
+    /// Bytes that fit into its two buffers: from the client, to the client.
+    pub room: (usize, usize),
+    inbox: VecDeque<u8>,
+    pub outbox: VecDeque<u8>,
+    pub fin: bool,
+    pub rst: bool,
+    /// The peer has closed: what is written to it brings RST.
+    pub deaf: bool,
+    pub server_fin: bool,
+    watched: Option<(Token, Interest)>,
+    /// kqueue tells of a hangup once.
+    told: bool,
+    pub accepted: Option<u64>,
+    /// When the server last read something of it.
+    pub heard: u64,
+    /// Bytes that the kernel took from the server.
+    pub written: u64,
+    pub read: u64,
+    /// When it last took something.
+    pub took: u64,
+    /// When the server read the first byte of a message of which it has not read the last.
+    pub began: Option<u64>,
+    /// A call on it failed for want of memory.
+    pub starved: bool,
+    pub is_closed: bool,
+    pub was_cut: bool,
+    /// There was no room for it.
+    pub turned_away: bool,
+    /// The service was told of it.
+    pub opened: bool,
+    pub ended: bool,
+    /// It was closed in a way that may destroy what was under way to the client.
+    pub has_lost: bool,
+    reads_this_turn: usize,
+    pub requests_this_turn: usize,
+}
+
+impl Socket {
+    /// Whether the server has a descriptor for it.
+    pub fn is_open(&self) -> bool {
+        self.fd.is_some()
+    }
+}
+
+#[derive(Default)]
+struct Listener {
+    queue: VecDeque<usize>,
+    watched: Option<(Token, Interest)>,
+    is_closed: bool,
+    /// When it last found nothing to accept with.
+    starved: Option<u64>,
+}
+
+/// Everything that one run is made of.
+pub struct State {
+    pub rng: Rng,
+    /// Microseconds.
+    pub now: u64,
+    pub faults: Faults,
+    pub limits: Limits,
+    pub rules: rawline::service::chat::Rules,
+    pub clients: Vec<Client>,
+    pub sockets: Vec<Socket>,
+    listeners: Vec<Listener>,
+    /// Whose socket a descriptor is.
+    fds: Vec<Option<usize>>,
+    given: Vec<bool>,
+    graves: Vec<Token>,
+    calendar: BinaryHeap<Reverse<Entry>>,
+    entries: u64,
+    woken: bool,
+    bell: Arc<AtomicBool>,
+    tasks: Arc<Mutex<Vec<(Lane, Task)>>>,
+    pub disk: SimDisk,
+    pub room: Room,
+    pub shelf: Shelf,
+    /// Which client a connection's index belongs to, as the service was told.
+    pub seats: Vec<Option<usize>>,
+    pub hears: Vec<bool>,
+    buffer: (usize, usize),
+    signals: VecDeque<Signal>,
+    pub steward: Steward,
+    /// All limits that were in force, and since when the last ones have been.
+    pub regimes: Vec<Limits>,
+    pub reloaded: u64,
+    pub stopping: Option<u64>,
+    /// Nothing will ever happen again.
+    pub asleep: bool,
+    pub jumps: u64,
+    /// Connections that were accepted, and handlers that panicked.
+    pub accepts: u64,
+    pub panics: u64,
+    /// Bytes that were read and written so far, and by the end of the last turn.
+    moved_bytes: (u64, u64),
+    pub moved_by_then: (u64, u64),
+    pub broken: Option<Broken>,
+    pub trace: u64,
+    pub turns: u64,
+    pub calls: u64,
+    moved: bool,
+    idle: (u32, u64),
+    ceasing: bool,
+    /// The descriptor kept for the time when there is no other: kept, or free for one accept.
+    has_spare: bool,
+    spare_is_free: bool,
+}
+
+/// The kernel, shared by the loop, the service and whoever looks on.
+#[derive(Clone)]
+pub struct World(pub Rc<RefCell<State>>);
+
+impl World {
+    pub fn new(
+        mut rng: Rng,
+        faults: Faults,
+        limits: Limits,
+        rules: rawline::service::chat::Rules,
+        disk: SimDisk,
+    ) -> Self {
+        let buffer = (*rng.pick(&[9, 60, 300, 4096, 65_536]), *rng.pick(&[20, 100, 300, 4096, 65_536]));
+        Self(Rc::new(RefCell::new(State {
+            rng,
+            now: 0,
+            faults,
+            rules,
+            clients: Vec::new(),
+            sockets: Vec::new(),
+            listeners: WIRES.iter().map(|_| Listener::default()).collect(),
+            fds: vec![None; FIRST as usize],
+            given: Vec::new(),
+            graves: Vec::new(),
+            calendar: BinaryHeap::new(),
+            entries: 0,
+            woken: false,
+            bell: Arc::default(),
+            tasks: Arc::default(),
+            disk,
+            room: Room { reject_duplicates: rules.reject_duplicate_names, ..Room::default() },
+            shelf: Shelf::default(),
+            seats: Vec::new(),
+            hears: Vec::new(),
+            buffer,
+            signals: VecDeque::new(),
+            steward: Steward::default(),
+            limits: limits.clone(),
+            regimes: vec![limits],
+            reloaded: 0,
+            stopping: None,
+            asleep: false,
+            jumps: 0,
+            accepts: 0,
+            panics: 0,
+            moved_bytes: (0, 0),
+            moved_by_then: (0, 0),
+            broken: None,
+            trace: 0xcbf2_9ce4_8422_2325,
+            turns: 0,
+            calls: 0,
+            moved: false,
+            idle: (0, 0),
+            ceasing: false,
+            has_spare: true,
+            spare_is_free: false,
+        })))
+    }
+
+    /// The descriptor of a wire's listener.
+    pub fn listener(wire: Wire) -> RawFd {
+        LISTENER + WIRES.iter().position(|&other| other == wire).expect("all are there") as RawFd
+    }
+
+    /// Hands that take the loop's jobs and do them when the calendar says so.
+    pub fn helpers(&self) -> Helpers {
+        let tasks = Arc::clone(&self.0.borrow().tasks);
+        Helpers::Given(Arc::new(move |lane, task| {
+            tasks.lock().expect("nobody panics here").push((lane, task))
+        }))
+    }
+}
+
+impl State {
+    /// A rule is broken; the first one counts.
+    pub fn breaks(&mut self, rule: &'static str, how: impl Into<String>) {
+        if self.broken.is_none() {
+            self.broken = Some(Broken { rule, how: how.into() });
+        }
+    }
+
+    pub fn note(&mut self, what: u64, fd: u64, result: u64) {
+        for word in [what, fd, result, self.now] {
+            self.trace = (self.trace ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(5);
+        }
+    }
+
+    /// Something moved, or a fault has made it look so.
+    fn progress(&mut self) {
+        self.moved = true;
+    }
+
+    /// Everybody who is connected, for whoever looks for a bug.
+    pub fn describe(&self) -> String {
+        let mut out =
+            format!("at {} us, turn {}, {:?}, {:?}\n", self.now, self.turns, self.limits, self.rules);
+        for (kind, count) in Fault::ALL.iter().zip(&self.faults.counts).filter(|pair| *pair.1 > 0) {
+            out += &format!("  {count} x {}\n", kind.name());
+        }
+        for (index, (client, socket)) in self.clients.iter().zip(&self.sockets).enumerate() {
+            let Client { wire, stage, ending, pace, chunk, gulp, doomed, eof, sent, .. } = client;
+            out += &format!(
+                "  client {index} {wire} {stage:?} {ending:?} pace {pace:?} chunk {chunk} gulp {gulp} doomed {doomed} eof {eof} sent {sent} to send {}; \
+                 inbox {} outbox {} fin {} rst {} deaf {} server fin {} watched {:?} read {} written {} closed {} cut {} awaits {:?}\n",
+                client.out.len(),
+                socket.inbox.len(),
+                socket.outbox.len(),
+                socket.fin,
+                socket.rst,
+                socket.deaf,
+                socket.server_fin,
+                socket.watched.map(|watched| watched.1),
+                socket.read,
+                socket.written,
+                socket.is_closed,
+                socket.was_cut,
+                client.awaits(),
+            );
+        }
+        out
+    }
+}
