@@ -86,6 +86,12 @@ impl Line {
         self.ends.resize(self.plan.len(), end);
     }
 
+    /// Bytes that it was to be sent, at most.
+    pub fn due(&self) -> u64 {
+        let unheard = if self.is_limited { self.refused + self.plan.len() as u64 } else { 0 };
+        self.told + unheard * TOO_FAST.len() as u64
+    }
+
     /// The service hears the next line: what is planned for it.
     pub fn heard(&mut self) -> Option<Said> {
         self.ends.pop_front();

@@ -112,7 +112,7 @@ impl Talk {
     pub fn due(&self) -> u64 {
         match self {
             Talk::Rpc(rpc) => rpc.due.1,
-            Talk::Line(line) => line.told,
+            Talk::Line(line) => line.due(),
             Talk::Echo(_) | Talk::Files(_) => 0,
         }
     }
