@@ -341,6 +341,29 @@ fn a_turn_full_of_broadcasts_flushes_before_more_is_dispatched() {
     assert!((5_000..7_000).contains(&largest), "{largest} bytes in one turn");
 }
 
+/// All that the publishers have to say fills more than a hundred turns.
+#[test]
+fn who_asks_little_does_not_wait_for_all_that_many_publishers_have_to_say() {
+    let limits = Limits { max_fanout_per_turn: 4096, ..Limits::default() };
+    let mut bench = Bench::new(Kernel::KIND, limits);
+    let publishers: Vec<_> = (0..50).map(|_| bench.connect()).collect();
+    let good = bench.connect();
+    let message = format!(r#"{{"method":"send_message","params":["{}"]}}"#, "m".repeat(100));
+    publishers.iter().for_each(|&fd| bench.world.send(fd, message.repeat(64)));
+    bench.event_loop.turn();
+    let (mut turns, mut heard) = (0, String::new());
+    bench.world.send(good, r#"{"method":"ping"}"#);
+    while !heard.contains("pong") {
+        bench.event_loop.turn();
+        heard += &bench.world.take(good);
+        turns += 1;
+    }
+    assert!(turns <= 5, "{turns} turns");
+    bench.settle();
+    heard += &bench.world.take(good);
+    assert_eq!(chats(&heard).len(), 50 * 64, "nothing is lost for it");
+}
+
 #[test]
 fn a_refusal_is_said_flushed_and_drained_before_the_close() {
     let mut bench = Bench::new(Kernel::KIND, Limits::default());

@@ -39,6 +39,8 @@ pub struct Hub {
     /// What has happened so far.
     pub counters: Counters,
     turn: Turn,
+    /// The last turn has said as much to the room as one turn may.
+    was_full: bool,
     /// Slab indices of the subscribed, for a fan-out in memory order.
     members: Vec<u32>,
     /// Connections touched in this turn: to be flushed, and their interest told to the kernel.
@@ -55,6 +57,7 @@ impl Hub {
             asked: Vec::new(),
             counters: Counters::default(),
             turn: Turn::default(),
+            was_full: false,
             members: Vec::new(),
             dirty: Vec::new(),
         }
@@ -63,6 +66,19 @@ impl Hub {
     /// Whether this turn has made all the output that one turn may make: dispatch waits for the next.
     pub fn is_full(&self) -> bool {
         self.turn.fanout() >= self.limits.max_fanout_per_turn || self.turn.own_bytes() >= ANSWERS_PER_TURN
+    }
+
+    /// Bytes of broadcasts in this turn, for each who hears them.
+    pub fn fanout(&self) -> usize {
+        self.turn.fanout()
+    }
+
+    /// What one of so many who wait to be served may say to the room in its turn: as much as all of them together, but
+    /// behind a full turn an equal part. Who has little to ask then waits for a turn and not for all that others have to
+    /// say.
+    pub fn share(&self, waiting: usize) -> usize {
+        let most = self.limits.max_fanout_per_turn;
+        if self.was_full { most / waiting.max(1) } else { most }
     }
 
     /// Whether there is output that no flush has seen yet.
@@ -190,7 +206,8 @@ impl Hub {
     /// Sends what this turn came to. Connections whose socket failed, and slow consumers, go to `lost`.
     pub fn flush(&mut self, io: &mut impl Io, lost: &mut Vec<(ConnId, Closed)>) {
         let fanout = self.turn.fanout() > 0;
-        self.counters.max_fanout_per_turn += u64::from(self.turn.fanout() >= self.limits.max_fanout_per_turn);
+        self.was_full = self.turn.fanout() >= self.limits.max_fanout_per_turn;
+        self.counters.max_fanout_per_turn += u64::from(self.was_full);
         if fanout {
             for place in 0..self.members.len() {
                 let Some((id, conn)) = self.conns.at(self.members[place]) else { continue };

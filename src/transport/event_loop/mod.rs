@@ -274,6 +274,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
 
     /// Serves those who wait to be served, until all have had their turn or the turn's output is full.
     fn run_connections(&mut self) {
+        let share = self.hub.share(self.runnable.len());
         for _ in 0..self.runnable.len() {
             if self.hub.is_full() {
                 return;
@@ -282,7 +283,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             let Some(conn) = self.hub.conns.get_mut(id) else { continue };
             conn.queued = false;
             match conn.phase {
-                Phase::Open => self.serve(id),
+                Phase::Open => self.serve(id, share),
                 Phase::Draining => self.drain(id),
                 Phase::Flushing | Phase::Refused | Phase::Over(_) => {}
             }

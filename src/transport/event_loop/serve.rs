@@ -28,8 +28,9 @@ enum Served {
 }
 
 impl<I: Io, S: Service> EventLoop<I, S> {
-    /// Reads and dispatches one connection, within its budgets.
-    pub(super) fn serve(&mut self, id: ConnId) {
+    /// Reads and dispatches one connection, within its budgets: it may say `share` bytes to the room, and finish what it
+    /// has begun.
+    pub(super) fn serve(&mut self, id: ConnId, share: usize) {
         let Some(conn) = self.hub.conns.get_mut(id) else { return };
         let read_chunk = self.hub.limits.read_chunk;
         let mut input = conn
@@ -39,11 +40,12 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         let mut requests = self.hub.limits.max_requests_per_turn;
         let mut bytes = self.hub.limits.max_read_per_turn;
         let budget = requests;
+        let most_said = self.hub.fanout() + share;
         if input.ring.capacity() < read_chunk {
             input.ring.resize(read_chunk);
         }
         let is_waited_for = loop {
-            match self.dispatch(id, &mut input, &mut requests) {
+            match self.dispatch(id, &mut input, &mut requests, most_said) {
                 Served::Dry if self.read(id, &mut input, &mut bytes) => {}
                 Served::Dry => break true,
                 // A deferred call is out: bytes may still arrive, up to the ring's size.
@@ -81,9 +83,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     }
 
     /// Dispatches what the ring holds.
-    fn dispatch(&mut self, id: ConnId, input: &mut Input, requests: &mut usize) -> Served {
+    fn dispatch(&mut self, id: ConnId, input: &mut Input, requests: &mut usize, most_said: usize) -> Served {
         loop {
-            let full = self.hub.is_full();
+            let full = self.hub.is_full() || self.hub.fanout() >= most_said;
             let Some(conn) = self.hub.conns.get_mut(id) else { return Served::Stopped };
             if conn.phase != Phase::Open {
                 return Served::Stopped;
