@@ -6,12 +6,15 @@
 mod client;
 #[path = "common/daemon.rs"]
 mod daemon;
+#[path = "common/share.rs"]
+mod share;
 
 use client::Client;
 use daemon::Daemon;
 use rawline::Limits;
 use rawline::memory::{Sharing, line, terms, total};
 use rawline::transport::server::raise_descriptor_limit;
+use share::{Share, get, noise, put2};
 
 const MIB: usize = 1024 * 1024;
 
@@ -94,5 +97,50 @@ fn under_attack_it_stays_inside_the_sum_that_it_prints() {
     assert_eq!(exit, 0);
     let told = format!("memory at most {}\n", line(&sum));
     assert!(log.contains(&told), "{told} is not in\n{log}");
+    println!("idle {idle}, peak {peak}, sum {most}");
+}
+
+/// Lists and downloads that nobody reads, uploads that stop in the middle, more of them than may be under way, and commands
+/// that never end.
+#[test]
+fn under_attack_on_its_files_it_stays_inside_the_sum_too() {
+    raise_descriptor_limit().unwrap();
+    let limits = Limits { max_connections: 500, total_out_bytes: 8 * MIB, ..Limits::default() };
+    let sum = terms(&limits, Sharing { files: true, writable: true });
+    let share = Share::new(
+        "memory",
+        &[
+            "max_connections=500",
+            "total_out_bytes=8MiB",
+            "sndbuf=16KiB",
+            "files_writable=true",
+            "disk_reserve=0",
+        ],
+    );
+    (0..2000).for_each(|n| share.write(&format!("{n:0>200}"), b""));
+    share.write("large", &noise(4 * MIB));
+    let daemon = &share.daemon;
+    daemon.still_answers();
+    let (idle, descriptors) = (daemon.resident_bytes(), daemon.descriptors());
+    let mut crowd = Vec::new();
+    for n in 0..100 {
+        let asked: [Vec<u8>; 4] =
+            [vec![1], get("large"), put2(&format!("upload {n}"), 1 << 20, [0; 32]), vec![2, b'n']];
+        for bytes in asked {
+            let mut wire = share.connect();
+            wire.send(&bytes);
+            if bytes[0] == 0x13 {
+                wire.send(noise(64 * 1024));
+            }
+            crowd.push(wire);
+        }
+    }
+    // A list is half a MiB, of which the sockets take what they take.
+    await_resident(daemon, idle + 16 * MIB);
+    daemon.still_answers();
+    let (peak, most) = (daemon.peak_bytes(), total(&sum));
+    assert!(peak <= most, "{peak} bytes at most, of {most}");
+    drop(crowd);
+    daemon.await_descriptors(descriptors);
     println!("idle {idle}, peak {peak}, sum {most}");
 }
