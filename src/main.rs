@@ -190,7 +190,7 @@ fn open_files() -> Result<usize, Failure> {
 #[cfg(feature = "cli")]
 fn limits_page(config: &Config) -> Result<String, Failure> {
     let limits = config.limits_with(open_files()?);
-    let memory = memory::page(&memory::terms(&limits, sharing(config)));
+    let memory = memory::page(&memory::terms(&limits, config.max_username_chars, sharing(config)));
     Ok(format!("{}\nMemory, as the sum of what these allow:\n{memory}", report::limits(config, &limits)))
 }
 
@@ -206,7 +206,7 @@ fn limits_in(config: &Config, open_files: usize) -> Limits {
         "main",
         format_args!("at most {} connections ({open_files} open files)", limits.max_connections),
     );
-    let sum = memory::line(&memory::terms(&limits, sharing(config)));
+    let sum = memory::line(&memory::terms(&limits, config.max_username_chars, sharing(config)));
     log::info("main", format_args!("memory at most {sum}"));
     let room = config.room_for_connections(open_files);
     if limits.max_connections > room {

@@ -12,13 +12,17 @@ use crate::limits::{
 };
 
 /// What is kept of one connection that owns no buffer: its slot, its timer, its places in the queues and in the room, its
-/// name wherever that stands, and its line in a list of users that is being made. 320 bytes are usual; this is a
-/// name of 50 characters outside of the basic plane, in every form that it is written in.
-const CONNECTION: usize = 4 * 1024;
+/// name wherever that stands, and its line in a list of users that is being made. 320 bytes are usual; this is for names
+/// outside of the basic plane, in every form that they are written in: 4 KiB where a name has at most 50 characters.
+const CONNECTION: usize = 896;
+/// A character of a name: four bytes, twelve as an escape, in lists that may be twice as large as what they hold.
+const NAME_CHARACTER: usize = 64;
 /// The program, its libraries and its stack, with nobody connected.
 const PROGRAM: usize = 16 * 1024 * 1024;
 /// A helper thread: the part of its stack that it touches, and the allocator's arena of its own.
 const THREAD: usize = 1024 * 1024;
+/// An upload beside its buffers: its names and the state of its digest.
+const UPLOAD: usize = 4 * 1024;
 /// A vector that grows doubles: for a moment it may be twice as large as what it holds.
 const DOUBLED: usize = 2;
 /// The forms in which one broadcast may have to be rendered: two dialects in two framings, and the line chat's.
@@ -57,8 +61,8 @@ pub struct Sharing {
     pub writable: bool,
 }
 
-/// The terms, the largest kinds first.
-pub fn terms(limits: &Limits, sharing: Sharing) -> Vec<Term> {
+/// The terms, the largest kinds first. A name has at most `max_username_chars`.
+pub fn terms(limits: &Limits, max_username_chars: usize, sharing: Sharing) -> Vec<Term> {
     let Limits { max_connections, max_message_bytes, max_line_bytes, max_batch, read_chunk, .. } = *limits;
     let ring = max_message_bytes.max(read_chunk);
     let batch = max_message_bytes + DOUBLED * (BATCH_ANSWER_BYTES + max_message_bytes + 128 * max_batch);
@@ -67,7 +71,7 @@ pub fn terms(limits: &Limits, sharing: Sharing) -> Vec<Term> {
         Term {
             name: "connections",
             count: max_connections,
-            each: CONNECTION,
+            each: CONNECTION + NAME_CHARACTER * max_username_chars,
             why: "max_connections: what is kept of one that says nothing",
         },
         Term {
@@ -137,7 +141,7 @@ pub fn terms(limits: &Limits, sharing: Sharing) -> Vec<Term> {
         terms.push(Term {
             name: "uploads",
             count: limits.max_uploads,
-            each: 2 * UPLOAD_CHUNK + CONNECTION,
+            each: 2 * UPLOAD_CHUNK + UPLOAD,
             why: "max_uploads: one buffer that fills while the other is written",
         });
     }
@@ -200,7 +204,7 @@ mod tests {
     use super::*;
 
     fn all(limits: &Limits) -> Vec<Term> {
-        terms(limits, Sharing { files: true, writable: true })
+        terms(limits, 50, Sharing { files: true, writable: true })
     }
 
     #[test]
@@ -209,7 +213,7 @@ mod tests {
         let by_hand: usize = terms.iter().map(|term| term.count * term.each).sum();
         assert_eq!(total(&terms), by_hand);
         assert!(terms.iter().all(|term| term.count > 0 && term.each > 0));
-        let chat_alone = super::terms(&Limits::default(), Sharing::default());
+        let chat_alone = super::terms(&Limits::default(), 50, Sharing::default());
         assert!(total(&chat_alone) < total(&terms));
         assert!(chat_alone.iter().all(|term| !["lists", "uploads", "helpers"].contains(&term.name)));
     }
@@ -232,6 +236,10 @@ mod tests {
             larger(&mut limits);
             assert!(total(&all(&limits)) > before, "limit {n}");
         }
+        assert!(
+            total(&terms(&Limits::default(), 255, Sharing::default()))
+                > total(&terms(&Limits::default(), 50, Sharing::default()))
+        );
         // No limit is so large that the sum comes out small again.
         let limits = Limits { max_connections: usize::MAX, ..Limits::default() };
         assert_eq!(total(&all(&limits)), usize::MAX);

@@ -469,7 +469,7 @@ fn what_the_readme_shows_is_real() {
 fn the_security_page_explains_every_term_of_the_sum() {
     let page_of = read("SECURITY.md");
     let limits = Limits { max_connections: 16_320, ..Limits::default() };
-    let sum = terms(&limits, Sharing { files: true, writable: true });
+    let sum = terms(&limits, 50, Sharing { files: true, writable: true });
     assert!(page_of.contains(&page(&sum)), "SECURITY.md lacks\n{}", page(&sum));
     for term in sum {
         assert!(

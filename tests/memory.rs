@@ -33,7 +33,7 @@ fn await_resident(daemon: &Daemon, least: usize) {
 fn under_attack_it_stays_inside_the_sum_that_it_prints() {
     raise_descriptor_limit().unwrap();
     let limits = Limits { max_connections: 700, total_out_bytes: 8 * MIB, ..Limits::default() };
-    let sum = terms(&limits, Sharing::default());
+    let sum = terms(&limits, 50, Sharing::default());
     let daemon = Daemon::start_services(
         &["rpc", "line", "echo"],
         &["max_connections=700", "total_out_bytes=8MiB", "sndbuf=16KiB"],
@@ -106,7 +106,7 @@ fn under_attack_it_stays_inside_the_sum_that_it_prints() {
 fn under_attack_on_its_files_it_stays_inside_the_sum_too() {
     raise_descriptor_limit().unwrap();
     let limits = Limits { max_connections: 500, total_out_bytes: 8 * MIB, ..Limits::default() };
-    let sum = terms(&limits, Sharing { files: true, writable: true });
+    let sum = terms(&limits, 50, Sharing { files: true, writable: true });
     let share = Share::new(
         "memory",
         &[

@@ -382,7 +382,7 @@ pub static OPTIONS: &[Opt] = &[
         name: "max-fanout-per-turn",
         group: Group::Limits,
         help: "Chat sent to a room in one turn of the loop. Then all requests wait for the next turn, so that readers \
-               keep up; at most out-hard.",
+               keep up, and all who wait have equal parts of that; at most out-hard.",
         field: Field::Size(|c| &mut c.limits.max_fanout_per_turn, 4 * KIB..=GIB),
     },
     Opt {
