@@ -13,10 +13,11 @@ use std::io::IoSlice;
 use std::rc::Rc;
 
 use rawline::service::chat::Chat;
+use rawline::transport::backlog::Kind;
 use rawline::transport::codec::jsonrpc::render::Encoding;
 use rawline::transport::codec::jsonrpc::scanner::{Scan, Scanner};
 use rawline::transport::io::Millis;
-use rawline::transport::outbox::{Kind, Outbox, Turn};
+use rawline::transport::outbox::{Outbox, Turn};
 use rawline::transport::ring::Ring;
 use rawline::transport::timer::Wheel;
 

@@ -115,6 +115,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &[
             "api",
             "limits",
+            "transport::backlog",
             "transport::codec",
             "transport::connection",
             "transport::counters",
@@ -153,7 +154,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("transport::rate", &["limits", "transport::io"]),
     ("transport::counters", &["api", "log", "transport::metered"]),
     ("transport::metered", &["api", "transport::io"]),
-    ("transport::outbox", &["limits", "transport::codec", "transport::io"]),
+    ("transport::outbox", &["limits", "transport::backlog", "transport::codec", "transport::io"]),
+    ("transport::backlog", &["transport::io"]),
     (
         "transport::files",
         &[

@@ -6,13 +6,14 @@
 
 use crate::api::{Closed, ConnId, Directory, Effect, Effects, Fault, Peer, Push, Stats};
 use crate::limits::{ANSWERS_PER_TURN, Limits};
+use crate::transport::backlog::Kind;
 use crate::transport::codec::jsonrpc::render::{self, Encoding, Framing};
 use crate::transport::codec::jsonrpc::request::Dialect;
 use crate::transport::codec::line;
 use crate::transport::connection::{Codec, Connection, Phase};
 use crate::transport::counters::Counters;
 use crate::transport::io::{Io, Millis};
-use crate::transport::outbox::{Kind, Turn};
+use crate::transport::outbox::Turn;
 use crate::transport::slab::Slab;
 
 /// A wish that output does not grant: the loop does.

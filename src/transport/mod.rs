@@ -4,6 +4,7 @@
 //! leads to the file that does it.
 
 pub mod addresses;
+pub mod backlog;
 pub mod codec;
 pub mod connection;
 pub mod counters;

@@ -6,39 +6,22 @@
 //! - the turn's *logs*, one per encoding: a broadcast is rendered once into each log that has a listener, so
 //!   a turn's broadcasts lie side by side. A receiver that takes them all costs one system call with one
 //!   slice, and nothing was written down for it;
-//! - a *backlog* for each connection whose write came up short: copies of its own bytes, shared ranges
-//!   of the logs. Only then is a log kept beyond its turn. What backlogs keep is counted in one total, a shared log once.
+//! - a [*backlog*](super::backlog) for each connection whose write came up short. Only then is a log kept beyond its turn.
 //!
 //! Invariant: an [`Outbox`] has taken the log of its encoding up to `seen`; what it must send out of the usual
 //! row (its own bytes, log ranges before a gap) hangs in a list of segments, in order. After a
 //! flush the list is empty and `seen` is 0, which is where the next turn's log begins.
 
-use std::cell::Cell;
-use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
 use std::rc::Rc;
 
 use crate::limits::KEEP_SCRATCH;
+use crate::transport::backlog::{Backlog, Counted, Kind, SLICES, Total, taken};
 use crate::transport::codec::jsonrpc::render::{ENCODINGS, Encoding};
 use crate::transport::io::{IoFault, Millis};
 
-/// Slices in one `sendmsg`; a turn that needs more is merged by one copy.
-const SLICES: usize = 32;
-/// A log range smaller than this is copied into a backlog: to share it would cost more than it holds.
-const SHARE: usize = 512;
-/// Own bytes in one piece of a backlog: a piece is freed when its last byte has left.
-const PIECE: usize = 64 * 1024;
 const NONE: u32 = u32::MAX;
-
-/// What a connection's own bytes are: answers pause their reader, pushes cut him.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Something it asked for.
-    Answer,
-    /// Something it is told: a broadcast or a one-to-one push.
-    Push,
-}
 
 /// One connection's side of the output: 40 bytes, and no heap while it keeps up.
 pub struct Outbox {
@@ -317,7 +300,7 @@ impl Turn {
             }
         }
         (outbox.first, outbox.last) = (NONE, NONE);
-        outbox.backlog.take_if(|backlog| backlog.queue.is_empty());
+        outbox.backlog.take_if(|backlog| backlog.is_empty());
         outbox.answers = outbox.backlog.as_ref().map_or(0, |backlog| backlog.answers as u32);
         Ok(())
     }
@@ -437,172 +420,10 @@ impl Turn {
     }
 }
 
-/// What a connection could not send in the turn it was made in, oldest first.
-struct Backlog {
-    queue: VecDeque<Chunk>,
-    answers: usize,
-    pushes: usize,
-    /// When the kernel last took something.
-    moved: Millis,
-    /// Since when `pushes` has been above `out_soft`.
-    soft_since: Option<Millis>,
-    /// Bytes of the queue itself, as they stand in the total: of a busy room it holds many short ranges.
-    places: usize,
-    kept: Total,
-}
-
-impl Drop for Backlog {
-    fn drop(&mut self) {
-        self.kept.set(self.kept.get() - self.places);
-    }
-}
-
-struct Chunk {
-    bytes: Bytes,
-    kind: Kind,
-    /// How much of it has been sent.
-    sent: usize,
-}
-
-enum Bytes {
-    Own(Counted),
-    Shared(Rc<Counted>, Range<usize>),
-}
-
-/// How many bytes are kept, over all connections.
-type Total = Rc<Cell<usize>>;
-
-/// Bytes that stand in a total from their first `count` on until they are dropped.
-struct Counted {
-    bytes: Vec<u8>,
-    counted: Cell<usize>,
-    total: Total,
-}
-
-impl Counted {
-    fn new(total: &Total) -> Self {
-        Self { bytes: Vec::new(), counted: Cell::new(0), total: Rc::clone(total) }
-    }
-
-    /// Counts the memory that they have now.
-    fn count(&self) {
-        let before = self.counted.replace(self.bytes.capacity());
-        self.total.set(self.total.get() - before + self.bytes.capacity());
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.total.set(self.total.get() - self.counted.get());
-    }
-}
-
-impl Chunk {
-    fn rest(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Own(own) => &own.bytes[self.sent..],
-            Bytes::Shared(log, range) => &log.bytes[range.start + self.sent..range.end],
-        }
-    }
-}
-
-impl Backlog {
-    fn new(kept: &Total, now: Millis) -> Box<Self> {
-        Box::new(Self {
-            queue: VecDeque::new(),
-            answers: 0,
-            pushes: 0,
-            moved: now,
-            soft_since: None,
-            places: 0,
-            kept: Rc::clone(kept),
-        })
-    }
-
-    fn copy(&mut self, kind: Kind, bytes: &[u8]) {
-        *self.count(kind) += bytes.len();
-        let last = match self.queue.back_mut() {
-            Some(Chunk { bytes: Bytes::Own(last), kind: same, .. })
-                if *same == kind && last.bytes.len() + bytes.len() <= PIECE =>
-            {
-                last
-            }
-            _ => {
-                let bytes = Bytes::Own(Counted::new(&self.kept));
-                self.push(Chunk { bytes, kind, sent: 0 });
-                match &mut self.queue.back_mut().expect("it was just put there").bytes {
-                    Bytes::Own(last) => last,
-                    Bytes::Shared(..) => unreachable!("it was just put there"),
-                }
-            }
-        };
-        last.bytes.extend_from_slice(bytes);
-        last.count();
-    }
-
-    fn share(&mut self, log: &Rc<Counted>, range: Range<usize>) {
-        if range.len() < SHARE {
-            return self.copy(Kind::Push, &log.bytes[range]);
-        }
-        self.pushes += range.len();
-        self.push(Chunk { bytes: Bytes::Shared(Rc::clone(log), range), kind: Kind::Push, sent: 0 });
-    }
-
-    fn push(&mut self, chunk: Chunk) {
-        self.queue.push_back(chunk);
-        let places = self.queue.capacity() * size_of::<Chunk>();
-        self.kept.set(self.kept.get() - self.places + places);
-        self.places = places;
-    }
-
-    fn send(
-        &mut self,
-        now: Millis,
-        send: &mut impl FnMut(&[IoSlice<'_>]) -> Result<usize, IoFault>,
-    ) -> Result<(), IoFault> {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let mut used = 0;
-        for (slice, chunk) in slices.iter_mut().zip(&self.queue) {
-            *slice = IoSlice::new(chunk.rest());
-            used += 1;
-        }
-        let mut sent = taken(send(&slices[..used]))?;
-        if sent > 0 {
-            self.moved = now;
-        }
-        while sent > 0 {
-            let chunk = self.queue.front_mut().expect("no more is sent than is queued");
-            let gone = sent.min(chunk.rest().len());
-            chunk.sent += gone;
-            sent -= gone;
-            let (kind, done) = (chunk.kind, chunk.rest().is_empty());
-            *self.count(kind) -= gone;
-            if done {
-                self.queue.pop_front();
-            }
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, kind: Kind) -> &mut usize {
-        match kind {
-            Kind::Answer => &mut self.answers,
-            Kind::Push => &mut self.pushes,
-        }
-    }
-}
-
-/// A full socket took nothing: that is no error here.
-fn taken(sent: Result<usize, IoFault>) -> Result<usize, IoFault> {
-    match sent {
-        Err(IoFault::WouldBlock) => Ok(0),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::backlog::{PIECE, SHARE};
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::Index;
