@@ -4,6 +4,8 @@
 #[path = "common/client.rs"]
 mod client;
 // Not `daemon`, which is this file's own name.
+#[path = "common/directory.rs"]
+mod directory;
 #[path = "common/daemon.rs"]
 mod process;
 
@@ -12,39 +14,19 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{fs, thread};
 
 use client::{Client, PING, PONG};
+use directory::Directory;
 use nix::sys::signal::Signal;
 use process::{Daemon, command};
 use rawline::transport::server::raise_descriptor_limit;
 
 /// Far longer than anything here takes, far shorter than what must not be waited for.
 const SOON: Duration = Duration::from_secs(20);
-
-/// A directory that is gone when the test is over.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        let path = env::temp_dir().join(format!("rawline-{}-{name}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 // --- stopping ---
 

@@ -5,39 +5,21 @@
 mod client;
 #[path = "common/daemon.rs"]
 mod daemon;
+#[path = "common/directory.rs"]
+mod directory;
 
+use std::fs;
 use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs};
 
 use client::Client;
 use daemon::{Daemon, command};
+use directory::Directory;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-
-/// A directory that is gone when the test is over.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        let path = env::temp_dir().join(format!("rawline-operator-{}-{name}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A service manager.
 struct Manager(UnixDatagram);

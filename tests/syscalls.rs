@@ -7,17 +7,20 @@
 mod client;
 #[path = "common/daemon.rs"]
 mod daemon;
+#[path = "common/directory.rs"]
+mod directory;
 #[path = "common/share.rs"]
 mod share;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::{env, fs};
 
 use client::Client;
 use daemon::Daemon;
+use directory::Directory;
 
 /// What the page says of each call, under this heading: whether every session has it.
 fn listed(heading: &str) -> BTreeMap<String, bool> {
@@ -66,9 +69,8 @@ fn a_session_on_each_service_makes_no_other_call() {
     if !can_trace() {
         return;
     }
-    let folder = env::temp_dir().join(format!("rawline-syscalls-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(folder.join("shared")).unwrap();
+    let folder = Directory::new("session");
+    fs::create_dir(folder.join("shared")).unwrap();
     fs::write(folder.join("shared/a"), share::noise(100_000)).unwrap();
     let trace = folder.join("trace");
     let strace = ["strace", "-f", "-o", trace.to_str().unwrap()];
@@ -147,7 +149,6 @@ fn a_session_on_each_service_makes_no_other_call() {
             assert!(seen.contains(call), "{heading}: {call} was not made");
         }
     }
-    fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
@@ -156,8 +157,9 @@ fn a_delivery_costs_one_write_and_a_burst_costs_no_more() {
         return;
     }
     const ROOM: usize = 100;
+    let folder = Directory::new("deliveries");
     for (in_flight, rounds, most) in [(1, 1000, 1.06), (64, 100, 0.02)] {
-        let table = env::temp_dir().join(format!("rawline-deliveries-{}-{in_flight}", std::process::id()));
+        let table = folder.join(&in_flight.to_string());
         let daemon = Daemon::start_under(&["strace", "-f", "-c", "-o", table.to_str().unwrap()], &[]);
         let mut room: Vec<Client> = (0..ROOM).map(|_| daemon.connect()).collect();
         for (n, client) in room.iter_mut().enumerate() {
@@ -185,7 +187,6 @@ fn a_delivery_costs_one_write_and_a_burst_costs_no_more() {
         assert_eq!(daemon.stop().0, 0);
 
         let calls = counted(&table);
-        fs::remove_file(&table).unwrap();
         let each = calls["total"] as f64 / (rounds * in_flight * (ROOM - 1)) as f64;
         println!("{in_flight} in flight: {each:.4} calls for a delivery");
         assert!(each <= most, "{in_flight} in flight: {each} calls for a delivery: {calls:?}");
