@@ -254,6 +254,10 @@ impl Io for World {
             if state.broken.is_some() {
                 return;
             }
+            if !state.signals.is_empty() && state.rng.one_in(2) {
+                // It ended the wait before anything was looked at.
+                break;
+            }
             state.collect(events);
             if !events.is_empty() || std::mem::take(&mut state.woken) || !state.signals.is_empty() {
                 break;
