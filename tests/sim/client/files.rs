@@ -63,7 +63,8 @@ pub struct Shelf {
     pub known: BTreeMap<String, Vec<Content>>,
     /// Uploads that began with a digest, so that they can be resumed.
     pub begun: Vec<(String, Content)>,
-    /// How many were.
+    /// Those of them that somebody broke off, and how many of all were resumed.
+    pub broken_off: Vec<(String, Content)>,
     pub resumed: u64,
     pub writable: bool,
     pub deletes: bool,
@@ -164,7 +165,9 @@ impl FileTalk {
         self.todo -= 1;
         let two = self.versions == 1 || self.versions == 2 && scene.rng.one_in(2);
         let name = self.name(scene);
-        match scene.rng.range(0, 11) {
+        // What breaks off is an upload.
+        let kind = if self.breaks_off && self.todo == 0 { 11 } else { scene.rng.range(0, 11) };
+        match kind {
             0..=2 if two => self.get_two(scene, &name, out),
             0..=2 => {
                 out.push_back(2);
@@ -323,8 +326,12 @@ impl FileTalk {
         if scene.rng.one_in(15) && digest::KNOWN {
             announced = Announced::Wrong;
         }
-        if !scene.shelf.begun.is_empty() && scene.rng.one_in(2) {
-            let (whose, what) = scene.rng.pick(&scene.shelf.begun).clone();
+        let others = match &scene.shelf.broken_off[..] {
+            [] => &scene.shelf.begun[..],
+            broken_off => broken_off,
+        };
+        if !others.is_empty() && scene.rng.one_in(2) {
+            let (whose, what) = scene.rng.pick(others).clone();
             if whose.starts_with("shared") {
                 (name, content, announced) = (whose, what, Announced::Digest);
             }
@@ -436,6 +443,9 @@ impl FileTalk {
                     self.awaited.insert(1, (stored, self.own.clone()));
                     let mut body = VecDeque::new();
                     self.send_body(scene, name, *content, have, &mut body);
+                    if self.has_broken_off && *announced == Announced::Digest {
+                        scene.shelf.broken_off.push((name.clone(), *content));
+                    }
                     self.body = body.into();
                 }
             }
