@@ -245,10 +245,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         if let Some(conn) = self.hub.conns.get_mut(id)
             && !std::mem::replace(&mut conn.queued, true)
         {
-            match conn.job {
+            match &conn.job {
                 // A batch that is under way goes on before another begins: one text, one set of answers is in memory.
-                Some(_) => self.runnable.push_front(id),
-                None => self.runnable.push_back(id),
+                Some(job) if !job.is_waiting() => self.runnable.push_front(id),
+                _ => self.runnable.push_back(id),
             }
         }
     }
