@@ -33,6 +33,8 @@ struct State {
     free: u64,
     /// Names that were to be removed, and could not be.
     stranded: BTreeSet<String>,
+    /// Files that got their name, for good.
+    published: u64,
 }
 
 struct File {
@@ -58,6 +60,7 @@ impl SimDisk {
             open: BTreeMap::new(),
             free,
             stranded: BTreeSet::new(),
+            published: 0,
         })))
     }
 
@@ -85,6 +88,23 @@ impl SimDisk {
     /// Whether this name was to be removed, and could not be.
     pub fn is_stranded(&self, name: &str) -> bool {
         self.state().stranded.contains(name)
+    }
+
+    /// Uploads under way that cannot be resumed.
+    pub fn temporaries(&self) -> usize {
+        let state = self.state();
+        let names = state.names.range(".rawline-tmp-".to_owned()..".rawline-tmp.".to_owned());
+        names.filter(|(name, _)| !state.stranded.contains(*name)).count()
+    }
+
+    /// How many uploads have got their name.
+    pub fn published(&self) -> u64 {
+        self.state().published
+    }
+
+    /// Bytes that are free.
+    pub fn free(&self) -> u64 {
+        self.state().free()
     }
 
     /// How many files are open.
@@ -126,6 +146,11 @@ impl State {
     fn meta(&self, file: usize) -> Meta {
         let it = &self.files[file];
         Meta { size: it.bytes.len() as u64, mtime: (it.mtime as i64, 0), inode: file as u64 }
+    }
+
+    fn free(&self) -> u64 {
+        let used: u64 = self.names.values().map(|&file| self.files[file].bytes.len() as u64).sum();
+        self.free.saturating_sub(used)
     }
 
     fn of(&self, fd: BorrowedFd<'_>) -> usize {
@@ -231,6 +256,7 @@ impl Disk for SimDisk {
         state.names.insert(to.to_owned(), file);
         // The directory's fsync: the name is there, but nobody can promise it.
         state.fail(Fault::FailingSync)?;
+        state.published += 1;
         Ok(state.meta(file))
     }
 
@@ -248,8 +274,7 @@ impl Disk for SimDisk {
     fn free_bytes(&self) -> Result<u64, DiskFault> {
         let mut state = self.state();
         state.fail(Fault::FailingMeta)?;
-        let used: u64 = state.names.values().map(|&file| state.files[file].bytes.len() as u64).sum();
-        Ok(state.free.saturating_sub(used))
+        Ok(state.free())
     }
 
     fn read_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> Result<usize, DiskFault> {

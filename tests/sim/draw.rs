@@ -33,9 +33,17 @@ pub fn limits(rng: &mut Rng) -> Limits {
         max_fanout_per_turn: *rng.pick(&[200, 2_000, usual.max_fanout_per_turn]),
         drain_max: *rng.pick(&[20_000, usual.drain_max]),
         max_uploads: *rng.pick(&[1, 2, usual.max_uploads]),
+        max_upload_bytes: *rng.pick(&[
+            2_000,
+            50_000,
+            usual.max_upload_bytes,
+            usual.max_upload_bytes,
+            usual.max_upload_bytes,
+            usual.max_upload_bytes,
+        ]),
         disk_reserve: 100_000,
         out_soft: *rng.pick(&[1_000, usual.out_soft, usual.out_soft]),
-        out_soft_seconds: Duration::from_secs(*rng.pick(&[2, 10])),
+        out_soft_seconds: Duration::from_millis(*rng.pick(&[300, 2_000, 10_000])),
         total_out_bytes: *rng.pick(&[
             100_000,
             usual.total_out_bytes,
@@ -55,6 +63,9 @@ pub fn limits(rng: &mut Rng) -> Limits {
     if rng.one_in(4) {
         limits.message_timeout = Duration::from_millis(rng.range(1_000, 30_000));
         limits.write_timeout = Duration::from_millis(rng.range(1_000, 10_000));
+    }
+    if rng.one_in(4) {
+        limits.file_idle_timeout = Duration::from_millis(rng.range(1_000, 30_000));
     }
     if rng.one_in(4) {
         limits.name_timeout = Duration::from_millis(rng.range(500, 5_000));
@@ -207,7 +218,7 @@ fn make(rng: &mut Rng, wire: Wire, index: usize, busy: usize) -> Client {
             Talk::Files(Box::new(FileTalk::new(who, todo.min(12), rng.range(0, 2) as u8, breaks_off)))
         }
     };
-    if matches!(wire, Wire::JsonRpc | Wire::Line) && rng.one_in(15) {
+    if rng.one_in(15) {
         // One who never reads.
         gulp = 0;
     }

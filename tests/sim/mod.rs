@@ -4,8 +4,9 @@
 //! `world/` is the kernel and its time, `disk.rs` the disk, `faults.rs` what goes wrong; `client/` is who connects and
 //! what it expects, `draw.rs` who of them comes and under which limits, `steward.rs` who changes those; `room.rs` is the
 //! chat as it should be, `bucket.rs` the rate limit, `spy.rs` how we hear what the real one is asked; `oracle.rs` is
-//! what must hold.
+//! what must hold, `bounds.rs` what must stay within limits.
 
+mod bounds;
 mod bucket;
 pub mod client;
 pub mod disk;
@@ -140,11 +141,12 @@ fn set_up(rng: &mut Rng, plan: Plan) -> World {
         let state = &mut *state;
         state.shelf.disk_fails =
             matches!(plan, Plan::DiskCall(_)) || free < 1 << 40 || state.faults.fail_the_disk();
+        state.shelf.max_upload_bytes = state.limits.max_upload_bytes;
         state.shelf.writable = plan != Plan::Drawn || !rng.one_in(6);
         state.shelf.deletes = rng.one_in(2);
         state.shelf.little_endian = rng.one_in(5);
         for n in 0..rng.range(0, 3) {
-            let size = if plan == Plan::Drawn && rng.one_in(60) {
+            let size = if plan == Plan::Drawn && rng.one_in(30) {
                 rng.size(2_000_000, 5_000_000)
             } else {
                 rng.size(0, 30_000)
@@ -170,7 +172,7 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
         Share { directory: Default::default(), writable: shelf.writable, delete: shelf.deletes, byte_order }
     };
     let store: Arc<Store> = Store::on(Box::new(state.borrow().disk.clone()), share, &limits);
-    server.share(store, world.helpers());
+    server.share(Arc::clone(&store), world.helpers());
     for wire in WIRES {
         if server.listen(wire, World::listener(wire)).is_err() {
             // The program says so and ends. Nobody has been let in.
@@ -179,8 +181,8 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
     }
     server.set_operator(Box::new(state.borrow().steward.clone()));
     if plan == Plan::Drawn {
-        let longest = *rng.pick(&[20_000, 2_000_000]);
-        if rng.one_in(6) {
+        let longest = *rng.pick(&[3_000, 20_000, 300_000, 2_000_000]);
+        if rng.one_in(4) {
             state.borrow_mut().stop_at(rng.range(0, longest));
         }
         for _ in 0..if rng.one_in(5) { rng.range(1, 4) } else { 0 } {
@@ -194,7 +196,11 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
             if !server.turn() {
                 goes_on = false;
             }
-            let state = state.borrow_mut();
+            let mut state = state.borrow_mut();
+            // Where this limit is small. To ask for statistics costs more than a turn.
+            if limits.total_out_bytes < 1_000_000 && state.turns.is_multiple_of(8) {
+                state.judge_memory(&server.stats());
+            }
             if !goes_on || state.broken.is_some() || state.asleep {
                 return goes_on && state.broken.is_none();
             }
@@ -235,10 +241,17 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
         }
         state.borrow_mut().everybody_goes();
         if turn_until_rest(&mut server) {
+            let stats = server.stats();
             state.borrow_mut().judge_leftovers();
+            state.borrow_mut().judge_figures(&stats);
+            state.borrow_mut().judge_space(&store);
             let now = state.borrow().now;
             state.borrow_mut().stop_at(now + 1);
             turn_until_rest(&mut server);
+            let mut state = state.borrow_mut();
+            if state.now > now + 100_000 {
+                state.breaks("stop", "nobody is there, and the server took its time to stop");
+            }
         }
     }
     if state.borrow().broken.is_some() {

@@ -15,13 +15,15 @@
 //! - `alive`: whoever comes after all that went wrong is served as if nothing had been.
 //! - `progress`: when nothing more can happen, everybody who reads has got all that was for him.
 //! - `busy`: turns that move nothing do not follow one another.
-//! - `fair`: no client gets more than its budget in one turn, of bytes or of requests.
+//! - `fair`: no client gets more than its budget in one turn, of bytes or of requests, and nobody asks in a turn in
+//!   which enough was said.
 //! - `rate`: who is too fast is refused, and nobody else.
 //! - `limits`: who comes when there is no room is turned away at once, and nobody else.
 //! - `stats`: the statistics say what is so.
-//! - `rest`: a listener without descriptors is left alone for a while.
+//! - `rest`: a listener without descriptors is left alone for a while, and no longer.
 //! - `kernel`: descriptors are closed once, watched as the loop believes, and not used behind FIN.
-//! - `leftovers`: when all have gone no descriptor, deadline, file or user is left.
+//! - `leftovers`: when all have gone no descriptor, deadline, file, user or promise of space is left, and the server's own
+//!   figures say so.
 //! - `stop`: the server ends when it was told to, within its grace, and what had arrived is answered.
 //! - `panic`: nothing panics.
 
@@ -54,6 +56,9 @@ impl State {
         for (index, client) in self.clients.iter_mut().enumerate() {
             if self.hears[index] && Some(index) != except {
                 client.expect(notice);
+                let heard = &mut self.sockets[index].heard_this_turn;
+                *heard += client.talk.bytes_of(notice);
+                self.said_this_turn = self.said_this_turn.max(*heard);
             }
         }
     }
@@ -75,6 +80,9 @@ impl State {
             self.seats.resize(conn.index() + 1, None);
         }
         self.seats[conn.index()] = Some(index);
+        if conn.index() >= self.peak() {
+            self.breaks("leftovers", format!("place {} is given out, and others are free", conn.index()));
+        }
         match &mut self.clients[index].talk {
             Talk::Line(line) => line.expect_prompt(),
             _ => self.hears[index] = !self.rules.require_join,
@@ -114,6 +122,7 @@ impl State {
         let Some(planned) = self.clients[index].rpc().and_then(|rpc| rpc.plan.pop_front()) else {
             return self.breaks("requests", format!("{method}({arg:?}) was never asked by client {index}"));
         };
+        self.judge_fanout();
         if !planned.is_in_batch {
             self.judge_budget(index);
         }
@@ -196,6 +205,7 @@ impl State {
                 if seconds.fract() == 0.0 && (0.0..=86_400.0).contains(&seconds) {
                     if let Some(rpc) = self.clients[index].rpc() {
                         rpc.heartbeat = seconds as u64;
+                        rpc.asks_for_pings(self.now);
                         rpc.was_pinged |= seconds > 0.0;
                         rpc.pings_before = rpc.pings;
                     }
@@ -271,6 +281,17 @@ impl State {
         }
     }
 
+    /// Somebody asks for something: not in a turn in which enough was said.
+    fn judge_fanout(&mut self) {
+        if self.said_this_turn >= self.most(|limits| limits.max_fanout_per_turn as u64) {
+            let said = self.said_this_turn;
+            self.breaks(
+                "fair",
+                format!("{said} bytes were said in this turn, and it is still asked for more"),
+            );
+        }
+    }
+
     /// One more request or line of this client in this turn.
     fn judge_budget(&mut self, index: usize) {
         let socket = &mut self.sockets[index];
@@ -297,6 +318,7 @@ impl State {
             Talk::Line(line) => line.skip_to(&said),
             _ => true,
         });
+        self.judge_fanout();
         self.judge_budget(index);
         let Some(line) = self.clients[index].line() else {
             return self.breaks("requests", "a line of somebody who speaks no lines");
@@ -362,7 +384,10 @@ impl State {
                             line.expect_answer(help);
                         }
                     }
-                    word => line.expect_answer(&format!("Unknown command /{word}. /help lists commands.")),
+                    word => {
+                        let word: String = word.chars().take(32).collect();
+                        line.expect_answer(&format!("Unknown command /{word}. /help lists commands."));
+                    }
                 }
                 return;
             }
@@ -382,6 +407,7 @@ impl State {
         if !known {
             self.breaks("files", format!("{name:?} with {bytes} bytes was never sent"));
         }
+        self.stored += 1;
         if self.rules.announce_uploads {
             let text = format!("File uploaded: {name} ({bytes} bytes)");
             self.announce(None, &Notice::new("system", &text, "SYSTEM", Some(text.clone())));
@@ -397,11 +423,16 @@ impl State {
         self.seats[conn.index()] = None;
         self.hears[index] = false;
         let who = self.clients[index].who;
+        let had_a_name = self.room.name_of(who).is_some();
         if let Some(notice) = self.room.leave(who)
             && why != Closed::Shutdown
         {
             self.system(index, &notice);
         }
+        if had_a_name && why == Closed::NameTimeout || self.told_to_stop && why != Closed::Shutdown {
+            self.breaks("reason", format!("client {index} ended for another reason than this: {why}"));
+        }
+        self.sockets[index].why = Some(why);
         self.judge_end(index, why);
     }
 
@@ -417,8 +448,12 @@ impl State {
         let (soft, total) = ((out_soft as u64, soft), self.limits.total_out_bytes);
         let pushes = match &self.clients[index].talk {
             Talk::Rpc(rpc) => rpc.unsent_pushes(self.sockets[index].outbox.iter().copied()),
-            talk => talk.due().saturating_sub(self.sockets[index].written),
+            Talk::Line(line) => {
+                line.told.saturating_sub(self.sockets[index].written).min(line.told - line.answered)
+            }
+            Talk::Echo(_) | Talk::Files(_) => 0,
         };
+        let makes_short = [Fault::ShortWrite, Fault::WriteAgain].iter().any(|&kind| self.faults.has(kind));
         let State { clients, sockets, .. } = self;
         let (client, socket) = (&mut clients[index], &mut sockets[index]);
         let lived = now - socket.accepted.unwrap_or(now);
@@ -428,7 +463,7 @@ impl State {
             (Closed::Peer, Talk::Rpc(rpc)) => rpc.has_been_heard() || stopping,
             (Closed::Peer, Talk::Line(line)) => line.plan.is_empty() || line.is_limited || stopping,
             (Closed::Peer, _) => true,
-            (Closed::Reset, _) => socket.rst || socket.starved,
+            (Closed::Reset, _) => socket.rst,
             (Closed::NoMemory, _) => socket.starved,
             (Closed::Service, Talk::Line(line)) => line.has_quit,
             (Closed::NameTimeout, Talk::Line(_)) => {
@@ -445,13 +480,19 @@ impl State {
             (Closed::TooLarge | Closed::TooDeep, Talk::Rpc(rpc)) => rpc.may_be_refused,
             (Closed::Panicked, Talk::Rpc(rpc)) => rpc.may_panic,
             (Closed::MessageTimeout, _) => {
-                jumps > 0 || socket.began.is_some_and(|began| now >= began + message - 1_000)
+                // It is the client who is slow, not us who do not read.
+                let is_read = socket.unread.is_none_or(|since| now < since + 200_000);
+                jumps > 0 || is_read && socket.began.is_some_and(|began| now >= began + message - 1_000)
             }
             (Closed::IdleTimeout, _) => idle > 0 && now >= socket.heard + idle - 1_000,
             (Closed::WriteTimeout, _) => pushes > 0 && now >= socket.took + write - 1_000,
             (Closed::OutSoft, _) => pushes > soft.0 && lived >= soft.1 - 1_000,
             (Closed::TotalOut, talk) => talk.due() > socket.written && total < 1_000_000,
-            (Closed::SlowConsumer, _) => pushes > hard,
+            // It is judged only behind a try to write.
+            (Closed::SlowConsumer, _) => {
+                let is_held = matches!(&client.talk, Talk::Rpc(rpc) if rpc.has_a_batch());
+                pushes > hard && (makes_short || is_held || socket.outbox.len() >= socket.room.1)
+            }
             _ => false,
         };
         let is_sudden = match why {
@@ -511,13 +552,34 @@ impl State {
         }
         // It may have been too late for limits that have changed since.
         let is_late = self.regimes.iter().any(|limits| {
-            let message = limits.message_timeout.as_micros() as u64;
             let silence = limits.idle_timeout.as_micros() as u64;
-            socket.began.is_some_and(|began| now >= began + message - 1_000)
-                || silence > 0 && now >= socket.heard + silence - 1_000
+            silence > 0 && now >= socket.heard + silence - 1_000
         }) || cut && self.limits.total_out_bytes < 1_000_000 && socket.read > socket.written;
         client.doomed |= is_late && matches!(client.talk, Talk::Echo(_) | Talk::Files(_));
         let excused = socket.rst || socket.starved || socket.deaf || stopping || is_late;
+        let manner = match socket.why {
+            Some(
+                Closed::SlowConsumer
+                | Closed::TotalOut
+                | Closed::OutSoft
+                | Closed::WriteTimeout
+                | Closed::Heartbeat,
+            ) if !cut => Some("it was not cut, and may have half of a frame"),
+            Some(Closed::TooLarge | Closed::TooDeep | Closed::Panicked)
+                if excused || client.doomed || jumps > 0 =>
+            {
+                None
+            }
+            Some(Closed::TooLarge | Closed::TooDeep | Closed::Panicked) if !socket.server_fin => {
+                Some("no FIN followed the error")
+            }
+            Some(Closed::TooLarge | Closed::TooDeep | Closed::Panicked)
+                if unread && client.out.is_empty() && socket.drained == 0 =>
+            {
+                Some("what follows the error was not read, so the error may be lost")
+            }
+            _ => None,
+        };
         let wrong = match &client.talk {
             _ if excused => None,
             Talk::Echo(_) => {
@@ -526,7 +588,10 @@ impl State {
             }
             Talk::Files(files) => {
                 let is_done = socket.fin && !unread;
-                let is_idle = cut && now - socket.heard >= idle - 1_000;
+                // It is the client who is slow, not we.
+                let owes = files.has_broken_off || files.owes_body() || !client.out.is_empty();
+                let is_silent = now - socket.heard.max(socket.took) >= idle - 1_000;
+                let is_idle = cut && is_silent && (owes || socket.was_behind);
                 // The disk failed, and the rest of the upload was more than is thrown away.
                 let has_failed = files.is_putting && self.shelf.disk_fails;
                 let because = is_done || is_idle || has_failed || files.may_be_closed || jumps > 0;
@@ -538,13 +603,14 @@ impl State {
         if matches!(&client.talk, Talk::Files(files) if cut || files.may_be_closed || !socket.fin || unread) {
             client.doomed = true;
         }
-        if let Some(what) = wrong {
+        if let Some(what) = wrong.or(manner) {
             self.breaks("reason", format!("client {index}: {what}"));
         }
     }
 
     /// Looks at what a turn has left behind.
     pub fn judge_turn(&mut self) {
+        self.judge_bounds();
         // What waits was let in under any of the limits so far.
         let most = |limit: fn(&Limits) -> usize| self.regimes.iter().map(limit).max().unwrap_or(0) as u64;
         let bound = most(|limits| limits.out_hard) + most(|limits| limits.max_fanout_per_turn) + SLACK;
@@ -582,6 +648,9 @@ impl State {
         let waits = match &client.talk {
             Talk::Rpc(rpc) => rpc.due.0.saturating_sub(socket.written),
             Talk::Line(line) => line.told.saturating_sub(socket.written + line.answered),
+            Talk::Files(_) if socket.waits_to_write() => {
+                return self.breaks("queues", format!("client {index} takes no answer and was not cut"));
+            }
             Talk::Echo(_) | Talk::Files(_) => 0,
         };
         if waits > 0 && self.hears[index] && !socket.is_closed && !socket.rst && !socket.deaf {
@@ -597,12 +666,20 @@ impl State {
         let (now, timeout) = (self.now, self.limits.name_timeout.as_micros() as u64);
         for index in 0..self.clients.len() {
             let (client, socket) = (&self.clients[index], &self.sockets[index]);
+            if let Some(why) = socket.why
+                && socket.is_open()
+            {
+                return self.breaks("progress", format!("client {index} has ended, and stays: {why}"));
+            }
             if !client.reads() && self.stopping.is_none() {
                 self.judge_deaf(index);
                 continue;
             }
             if client.doomed || !client.reads() || socket.rst || socket.deaf || socket.ended {
                 continue;
+            }
+            if socket.corked && socket.is_open() {
+                return self.breaks("progress", format!("the socket of client {index} is left corked"));
             }
             if client.stage == Stage::Before || socket.accepted.is_none() {
                 if self.stopping.is_none() {
@@ -724,6 +801,10 @@ impl State {
         let files = self.disk.open_files();
         if files > 0 {
             self.breaks("leftovers", format!("{files} files are open"));
+        }
+        if self.stored != self.disk.published() {
+            let (told, published) = (self.stored, self.disk.published());
+            self.breaks("files", format!("{published} files were stored, and {told} were told of"));
         }
         self.judge_disk();
     }

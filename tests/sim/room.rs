@@ -3,8 +3,31 @@
 //! Every answer and every notice of the server is compared with this one's. It knows no connection, no encoding and
 //! no order but that in which it is asked.
 
+use std::ops::RangeInclusive;
+
 /// Somebody, and the number that his made-up names have.
 pub type Who = u16;
+
+/// What no name may have, as the protocol page lists it.
+pub const HIDDEN: &[RangeInclusive<char>] = &[
+    '\0'..='\u{1F}',
+    '\u{7F}'..='\u{9F}',
+    '\u{AD}'..='\u{AD}',
+    '\u{34F}'..='\u{34F}',
+    '\u{61C}'..='\u{61C}',
+    '\u{115F}'..='\u{1160}',
+    '\u{17B4}'..='\u{17B5}',
+    '\u{180B}'..='\u{180F}',
+    '\u{200B}'..='\u{200F}',
+    '\u{2028}'..='\u{202E}',
+    '\u{2060}'..='\u{206F}',
+    '\u{3164}'..='\u{3164}',
+    '\u{FE00}'..='\u{FE0F}',
+    '\u{FEFF}'..='\u{FEFF}',
+    '\u{FFA0}'..='\u{FFA0}',
+    '\u{FFF9}'..='\u{FFFB}',
+    '\u{E0000}'..='\u{E0FFF}',
+];
 
 /// Why a rule refuses: code and text.
 pub type Refused = (i32, String);
@@ -30,9 +53,8 @@ impl Room {
         if name.chars().count() > 50 {
             return bad("Username too long");
         }
-        let hidden =
-            |c: &char| c.is_control() || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}');
-        if let Some(c) = name.chars().find(hidden) {
+        let is_hidden = |c: &char| HIDDEN.iter().any(|range| range.contains(c));
+        if let Some(c) = name.chars().find(is_hidden) {
             return bad(&format!("Username contains a forbidden character (U+{:04X})", u32::from(c)));
         }
         if name.to_uppercase() == "SYSTEM" {

@@ -66,6 +66,7 @@ pub struct Shelf {
     /// Those of them that somebody broke off, and how many of all were resumed.
     pub broken_off: Vec<(String, Content)>,
     pub resumed: u64,
+    pub max_upload_bytes: usize,
     pub writable: bool,
     pub deletes: bool,
     pub disk_fails: bool,
@@ -150,6 +151,11 @@ impl FileTalk {
         }
     }
 
+    /// Whether the server waits for bytes that it has promised.
+    pub fn owes_body(&self) -> bool {
+        !self.body.is_empty()
+    }
+
     pub fn has_said_all(&self) -> bool {
         self.has_ended || self.todo == 0 && self.body.is_empty() && !self.is_putting
     }
@@ -216,7 +222,10 @@ impl FileTalk {
 
     fn name(&self, scene: &mut Scene<'_>) -> String {
         match scene.rng.range(0, 9) {
-            0 => scene.rng.pick(&[".hidden", "a/b", "new\nline", ""]).to_string(),
+            0 => match scene.rng.range(0, 5) {
+                n @ 0..=2 => "n".repeat(254 + n as usize),
+                _ => scene.rng.pick(&[".hidden", "a/b", "new\nline", ""]).to_string(),
+            },
             1 | 2 => format!("shared {}", scene.rng.range(0, 2)),
             3 => format!("given {}", scene.rng.range(0, 3)),
             _ => format!("ö{} {}", self.who, scene.rng.range(0, 2)),
@@ -243,8 +252,12 @@ impl FileTalk {
         let mut size = Self::size(scene);
         let is_bad = !is_good(&name) || name.starts_with("given");
         let name = if name.starts_with("given") { ".given".to_owned() } else { name };
-        let refused = is_bad || !scene.shelf.writable || size > scene.limits.max_upload_bytes;
-        if refused {
+        let is_too_large = size > scene.limits.max_upload_bytes;
+        let refused = is_bad || !scene.shelf.writable || is_too_large;
+        if is_too_large && size > scene.limits.drain_max {
+            // More than is read for nothing: there are no words for that.
+            (self.may_be_closed, self.has_ended) = (true, true);
+        } else if refused {
             size = size.min(scene.limits.drain_max);
         }
         let content = scene.shelf.content(scene.rng, size);
@@ -342,10 +355,11 @@ impl FileTalk {
         let mut digest = if announced == Announced::Nothing { NO_DIGEST } else { content.digest() };
         digest[7] ^= u8::from(announced == Announced::Wrong);
         out.extend(digest);
-        if is_good(&name) && announced != Announced::Wrong {
+        let is_small = content.size <= scene.limits.max_upload_bytes;
+        if is_good(&name) && announced != Announced::Wrong && is_small {
             self.announce(scene.shelf, &name, content);
         }
-        if is_good(&name) && announced == Announced::Digest {
+        if is_good(&name) && announced == Announced::Digest && is_small {
             scene.shelf.begun.push((name.clone(), content));
         }
         self.is_putting = true;
@@ -499,8 +513,15 @@ impl FileTalk {
                     return wrong("opcode");
                 }
                 if status != 0 {
-                    if status == 7 && *offset > 0 {
-                        return Ok(true);
+                    if status == 7 {
+                        let known = shelf.known.get(name).map(Vec::as_slice).unwrap_or_default();
+                        let is_beyond = |content: &Content| (content.size as u64) < *offset;
+                        let own = view.get(name).map(|own| own.iter().flatten().any(is_beyond));
+                        return if own.unwrap_or_else(|| known.iter().any(is_beyond)) {
+                            Ok(true)
+                        } else {
+                            wrong("it begins within the file")
+                        };
                     }
                     let must_be = must_be(view, name, shelf);
                     return refused(if !is_good(name) {
@@ -570,9 +591,14 @@ impl FileTalk {
                         refused(&[2])
                     } else if !shelf.writable {
                         refused(&[3])
+                    } else if content.size > shelf.max_upload_bytes {
+                        refused(&[4])
                     } else {
                         refused(if name.starts_with("shared") { &[6] } else { &[] })
                     };
+                }
+                if content.size > shelf.max_upload_bytes {
+                    return wrong("it is too large");
                 }
                 let Some(have) = at.u64() else { return Ok(false) };
                 if !is_good(name) || !shelf.writable || have > content.size as u64 {
@@ -748,7 +774,9 @@ fn short_name(out: &mut VecDeque<u8>, name: &str) {
 }
 
 fn is_good(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.') && !name.contains(|c: char| c == '/' || c.is_control())
+    (1..256).contains(&name.len())
+        && !name.starts_with('.')
+        && !name.contains(|c: char| c == '/' || c.is_control())
 }
 
 /// Whether a client that knows this much must find the name.

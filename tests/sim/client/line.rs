@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Broken, Scene, broken, words};
+use super::{Broken, Scene, broken, hidden, words};
 use crate::sim::bucket::Bucket;
 use crate::sim::room::Who;
 
@@ -50,6 +50,10 @@ pub struct Line {
     is_between: bool,
 }
 
+/// What is shown for a byte that is no UTF-8.
+const NO_UTF8: char = '\u{fffd}';
+/// That byte here; telnet's clients send it twice.
+const IAC: u8 = 255;
 const FULL: &[u8] = b"Too many connections\n";
 const TOO_FAST: &[u8] = b"Too fast: this line was not read\n";
 const LATE: &[u8] = b"The server is shutting down\n";
@@ -127,12 +131,22 @@ impl Line {
             self.named = true;
             format!("{slash}l{} {}", self.who, self.todo)
         } else if !self.named {
-            self.named = !rng.one_in(4);
+            self.named = !rng.one_in(3);
             if self.named {
                 // A name that surely is good, so that what follows is said.
                 rng.pick(&["Ann", "Bob", "", "Zoë", " Tim ", "/me"]).to_string()
             } else {
-                rng.pick(&["SYSTEM", "system ", "a\u{200b}b", "x\u{7}y"]).to_string()
+                let hides = format!(
+                    "a{}b",
+                    loop {
+                        let c = hidden(rng);
+                        if !matches!(c, '\n' | '\r') {
+                            break c;
+                        }
+                    }
+                );
+                let long = "w".repeat(scene.limits.max_line_bytes + 2);
+                rng.pick(&["SYSTEM", "system ", "ſystem", &hides, &hides, &long, " /quit "]).to_string()
             }
         } else {
             match rng.range(0, 19) {
@@ -140,15 +154,21 @@ impl Line {
                 1 | 2 => "/ping extra".into(),
                 3 => "/help".into(),
                 4 => format!("//l{} slashed", self.who),
-                5 => "/nonsense word".into(),
+                5 => format!("/nonsense{} word", "e".repeat(*rng.pick(&[0, 23, 24, 40]))),
                 6 => String::new(),
                 7 => "é".repeat(rng.size(995, 1005)),
                 8 => "w".repeat(scene.limits.max_line_bytes + rng.size(0, 3)),
-                9 if rng.one_in(4) => "/quit".into(),
+                9 if rng.one_in(2) => "/quit".into(),
+                // Ends in a byte that telnet doubles, and that is no UTF-8.
+                10 => format!("l{} {NO_UTF8}", self.who),
                 _ => format!("l{} {}", self.who, words(rng, 6).replace('\n', " ")),
             }
         };
-        let mut line = text.clone().into_bytes();
+        let mut line = text.trim_end_matches(NO_UTF8).as_bytes().to_vec();
+        let is_doubled = text.ends_with(NO_UTF8);
+        if is_doubled {
+            line.push(IAC);
+        }
         let crlf = rng.one_in(3);
         if crlf {
             line.push(b'\r');
@@ -157,13 +177,23 @@ impl Line {
             self.plan.push_back(Said::TooLong);
         } else {
             self.plan.push_back(Said::Text(text.clone()));
-            self.has_quit = text.trim() == "/quit" && self.named;
+            self.has_quit = text.trim() == "/quit";
         }
-        // Telnet's negotiation may stand anywhere, also within a character.
-        if rng.one_in(8) {
+        if is_doubled {
+            let at = text.trim_end_matches(NO_UTF8).len();
+            line.insert(at, IAC);
+        } else if rng.one_in(8) {
+            // Telnet's negotiation may stand anywhere, also within a character.
             let at = rng.size(0, line.len());
-            let telnet: &[u8] =
-                rng.pick::<&[u8]>(&[&b"\xff\xfb\x1f"[..], b"\xff\xf1", b"\xff\xfa\x1f\x0a\x50\xff\xf0"]);
+            let telnet: &[u8] = rng.pick::<&[u8]>(&[
+                &b"\xff\xfb\x1f"[..],
+                b"\xff\xfc\x0a",
+                b"\xff\xfd\x03",
+                b"\xff\xfe\x22",
+                b"\xff\xf1",
+                b"\xff\xfa\x1f\x0a\x50\xff\xf0",
+                b"\xff\xfa\x18\xff\xff\x0a\xff\xf0",
+            ]);
             line.splice(at..at, telnet.iter().copied());
         }
         if !(self.todo == 0 && self.ends_without_lf) {
@@ -173,6 +203,9 @@ impl Line {
             self.plan.pop_back();
         }
         out.extend(line);
+        if self.has_quit && out.back() == Some(&b'\n') && rng.one_in(2) {
+            out.extend(b"nobody hears this any more\n");
+        }
         true
     }
 

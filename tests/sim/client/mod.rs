@@ -15,7 +15,7 @@ use std::rc::Rc;
 use rawline::{Limits, Wire};
 
 use super::rng::Rng;
-use super::room::Who;
+use super::room::{HIDDEN, Who};
 use files::Shelf;
 
 /// A rule that was broken, and how.
@@ -108,6 +108,20 @@ pub enum Talk {
 }
 
 impl Talk {
+    /// Bytes of a notice in the form that it gets; 0 where that may change.
+    pub fn bytes_of(&self, notice: &Notice) -> u64 {
+        match self {
+            Talk::Rpc(rpc) if rpc.dialects == 0 && rpc.ends == rpc::Ends::Bare => {
+                notice.form(false, true).len() as u64
+            }
+            Talk::Line(_) => {
+                let text = notice.line.as_deref().unwrap_or_default();
+                text.chars().filter(|c| !c.is_control()).map(|c| c.len_utf8() as u64).sum()
+            }
+            _ => 0,
+        }
+    }
+
     /// Bytes that it was to be sent, at most.
     pub fn due(&self) -> u64 {
         match self {
@@ -239,6 +253,18 @@ impl Notice {
 /// A JSON string.
 pub fn json(text: &str) -> String {
     serde_json::to_string(text).expect("a string")
+}
+
+/// A character that no name may have.
+pub fn hidden(rng: &mut Rng) -> char {
+    let range = rng.pick(HIDDEN);
+    *rng.pick(&[*range.start(), *range.end()])
+}
+
+/// One of those, or its neighbour.
+pub fn almost_hidden(rng: &mut Rng) -> char {
+    let next = u32::from(hidden(rng)) + rng.range(0, 2) as u32 - 1;
+    char::from_u32(next).unwrap_or('a')
 }
 
 /// JSON with nothing but ASCII in it.

@@ -6,8 +6,11 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::{Broken, Notice, Scene, broken, escape, json, words};
+use rawline::Limits;
+
+use super::{Broken, Notice, Scene, almost_hidden, broken, escape, json, words};
 use crate::sim::bucket::Bucket;
+use crate::sim::rng::Rng;
 use crate::sim::room::Who;
 
 /// How a client ends its texts.
@@ -134,6 +137,8 @@ pub struct Rpc {
     pub pings: u64,
     /// Those before it last asked for a heartbeat.
     pub pings_before: u64,
+    /// When it first asked for pings, in microseconds, and the fewest seconds between them.
+    pub pinged_since: Option<(u64, u64)>,
     pub is_lively: bool,
 }
 
@@ -180,6 +185,7 @@ impl Rpc {
             refused: 0,
             pings: 0,
             pings_before: 0,
+            pinged_since: None,
             is_lively: false,
         }
     }
@@ -192,6 +198,13 @@ impl Rpc {
         let (was_skipping, answers) = (std::mem::take(&mut self.waits), self.next_answer());
         self.todo -= 1;
         let mut text = String::new();
+        if self.first + self.next_id + self.answers.len() as u64 == 0
+            && self.ends == Ends::Bare
+            && scene.rng.one_in(6)
+        {
+            // It ends nothing, so it says nothing.
+            text.push_str(" \n");
+        }
         let mut has_end = true;
         if self.todo == 0 && self.abuse != Abuse::None {
             has_end = self.misbehave(scene, &mut text);
@@ -261,7 +274,9 @@ impl Rpc {
         let outcome = match self.abuse {
             Abuse::TooLong => {
                 let most = scene.limits.max_message_bytes;
-                text.push_str(&format!("{{\"method\":\"{}", "x".repeat(most + scene.rng.size(0, most))));
+                // Some go on and on, and are not listened to.
+                let more = if scene.rng.one_in(3) { 3 * most + 30_000 } else { scene.rng.size(0, most) };
+                text.push_str(&format!("{{\"method\":\"{}", "x".repeat(most + more)));
                 Outcome::Error(-32600, "Invalid request")
             }
             Abuse::TooDeep => {
@@ -382,14 +397,14 @@ impl Rpc {
                     "",
                     "User_1",
                     "User_10003",
-                    "a\u{202e}",
+                    "ſystem",
                     "日本語",
-                    "x\u{7}",
                     "Quo\"te",
                 ];
                 let name = match rng.range(0, 5) {
                     0 => None,
                     1 => Some("n".repeat(rng.size(48, 52))),
+                    2 if rng.one_in(2) => Some(format!("a{}b", almost_hidden(rng))),
                     _ => Some(rng.pick(NAMES).to_string()),
                 };
                 ("join_chat", name)
@@ -416,12 +431,17 @@ impl Rpc {
             "set_heartbeat" => "seconds",
             _ => "number",
         };
+        let version = if v2 { "\"jsonrpc\":\"2.0\"," } else { "" };
+        let id_text = id.as_ref().map(|id| format!(",\"id\":{id}")).unwrap_or_default();
         let value = arg.as_ref().map(|arg| match method {
             "set_heartbeat" | "later" => arg.clone(),
             _ if rng.one_in(4) => escape(&json(arg)),
             _ => json(arg),
         });
         let params = match &value {
+            None if method == "ping" && batch.is_none() && rng.one_in(4) => {
+                format!(",\"params\":{}", edge(rng, scene.limits, version.len() + id_text.len()))
+            }
             None => rng.pick(&["", "", ",\"params\":{}", ",\"params\":[]"]).to_string(),
             Some(value) if rng.one_in(4) => format!(",\"params\":[{value}]"),
             Some(value) if rng.one_in(4) => {
@@ -429,8 +449,6 @@ impl Rpc {
             }
             Some(value) => format!(",\"params\":{{\"{name}\":{value}}}"),
         };
-        let version = if v2 { "\"jsonrpc\":\"2.0\"," } else { "" };
-        let id_text = id.as_ref().map(|id| format!(",\"id\":{id}")).unwrap_or_default();
         text.push_str(&format!("{{{version}\"method\":\"{method}\"{params}{id_text}}}"));
         if batch.is_none() {
             self.turn_to(v2);
@@ -515,6 +533,19 @@ impl Rpc {
         }
         // A ping more than the room knows of.
         50 + self.pushes.iter().skip(sent).map(|notice| notice.form(true, true).len() as u64 + 1).sum::<u64>()
+    }
+
+    /// Whether what it is told may have to wait behind the answer to a batch.
+    pub fn has_a_batch(&self) -> bool {
+        self.answers.iter().any(|answer| answer.is_batch)
+    }
+
+    /// It has asked for a heartbeat, at this time.
+    pub fn asks_for_pings(&mut self, now: u64) {
+        if self.heartbeat > 0 {
+            let (since, least) = self.pinged_since.unwrap_or((now, self.heartbeat));
+            self.pinged_since = Some((since, least.min(self.heartbeat)));
+        }
     }
 
     /// The room tells it something.
@@ -743,6 +774,18 @@ impl Answer {
         }
         if self.is_batch { format!("[{}]", all.join(",")) } else { all.pop().unwrap_or_default() }
     }
+}
+
+/// Parameters that nobody looks at, with which a ping is as deep or as long as a text may be.
+fn edge(rng: &mut Rng, limits: &Limits, taken: usize) -> String {
+    if rng.one_in(2) {
+        let depth = limits.max_depth - 1;
+        return "[".repeat(depth) + &"]".repeat(depth);
+    }
+    let around = "{\"method\":\"ping\",\"params\":[\"\"]}".len() + taken;
+    let most = limits.max_message_bytes.min(20_000) - around;
+    let n = if rng.one_in(4) { limits.max_message_bytes - around } else { rng.size(0, most) };
+    format!("[\"{}\"]", "x".repeat(n))
 }
 
 fn envelope(v2: bool, id: Option<&str>, outcome: &Outcome) -> String {

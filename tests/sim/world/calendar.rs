@@ -150,7 +150,10 @@ impl State {
                 Happening::Task(task) => task(),
                 Happening::Wake => self.woken = true,
                 Happening::Late(completer, number) => {
-                    completer.answer(&serde_json::json!({ "late": number }))
+                    completer.answer(&serde_json::json!({ "late": number }));
+                    if !self.rung && !self.bell.load(Ordering::SeqCst) {
+                        self.breaks("progress", "a late answer comes, and nobody wakes the server");
+                    }
                 }
                 Happening::Stop => {
                     self.signals.push_back(Signal::Terminate);
@@ -172,6 +175,7 @@ impl State {
                 }
             }
             if self.bell.swap(false, Ordering::SeqCst) {
+                self.rung = true;
                 if self.faults.strike(&mut self.rng, Fault::SlowMail) {
                     let at = self.now + self.rng.range(1, 50_000);
                     self.enter(at, Happening::Wake);
@@ -269,6 +273,7 @@ impl State {
                 socket.inbox.extend(&front[..first]);
                 socket.inbox.extend(&back[..n - first]);
                 client.out.drain(..n);
+                socket.unread.get_or_insert(self.now);
                 client.sent += n as u64;
                 again |= n > 0 && (!client.out.is_empty() || !client.has_said_all());
             }

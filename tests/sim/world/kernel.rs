@@ -138,16 +138,42 @@ impl State {
         let unread = !socket.inbox.is_empty();
         if cut || unread || socket.rst {
             // RST: what was not delivered may be lost.
-            socket.has_lost = true;
+            (socket.has_lost, socket.was_behind) = (true, !socket.outbox.is_empty());
             socket.outbox.clear();
         }
         self.judge_close(index, cut, unread);
         self.rouse(index);
     }
 
+    /// How long a listener must rest that found nothing to accept with so often, in microseconds: 10 ms, then twice as
+    /// long each time.
+    fn rest_of(&self, at: usize) -> u64 {
+        let rests = self.listeners[at].rests.clamp(1, 20) - 1;
+        (10_000 << rests).min(self.limits.accept_backoff.as_micros() as u64)
+    }
+
+    /// A listener rests no longer than that, if somebody waits.
+    fn judge_rests(&mut self) {
+        for at in 0..self.listeners.len() {
+            let rest = self.rest_of(at);
+            let listener = &mut self.listeners[at];
+            let is_awake = !listener.queue.is_empty()
+                && !listener.is_closed
+                && listener.starved.is_some_and(|since| self.now > since + rest);
+            listener.overdue = listener.overdue.filter(|_| is_awake).or(is_awake.then_some(self.now));
+            let is_late = listener.overdue.is_some_and(|since| self.now > since + 200_000);
+            if is_late && self.jumps == 0 && !self.faults.has(Fault::WatchMemory) {
+                self.breaks("rest", format!("listener {at} rests for too long"));
+            }
+        }
+    }
+
     fn scan_for_reads(&mut self, index: usize, n: usize) {
-        let most = self.limits.max_read_per_turn.max(16 * 1024) + 16 * 1024;
+        let most = self.most(|limits| limits.max_read_per_turn as u64);
+        let piece = self.most(|limits| limits.read_chunk as u64);
         let socket = &mut self.sockets[index];
+        // What is thrown away is read in whole pieces.
+        let most = if socket.server_fin { most.max(piece) } else { most } as usize;
         socket.reads_this_turn += n;
         if socket.reads_this_turn > most && self.clients[index].wire != Wire::Files {
             let n = self.sockets[index].reads_this_turn;
@@ -238,6 +264,9 @@ impl Io for World {
         state.turns += 1;
         events.clear();
         state.judge_turn();
+        state.said_this_turn = 0;
+        state.rung = false;
+        state.judge_rests();
         state.moved_by_then = state.moved_bytes;
         state.watch_for_spinning();
         state.now += state.rng.range(1, 40);
@@ -284,6 +313,7 @@ impl Io for World {
         for index in 0..state.sockets.len() {
             state.sockets[index].reads_this_turn = 0;
             state.sockets[index].requests_this_turn = 0;
+            state.sockets[index].heard_this_turn = 0;
         }
     }
 
@@ -305,7 +335,9 @@ impl Io for World {
                 state.reloaded = state.now;
             }
         }
-        state.signals.pop_front()
+        let signal = state.signals.pop_front();
+        state.told_to_stop |= signal == Some(Signal::Terminate);
+        signal
     }
 
     fn accept(&mut self, listener: RawFd) -> Result<(RawFd, Peer), AcceptFault> {
@@ -318,7 +350,7 @@ impl Io for World {
         }
         if !state.spare_is_free
             && let Some(starved) = state.listeners[at].starved
-            && state.now < starved + 9_000
+            && state.now + 1_000 < starved + state.rest_of(at)
         {
             state.breaks("rest", "a listener without descriptors was asked again at once");
         }
@@ -338,6 +370,7 @@ impl Io for World {
                     state.progress();
                 } else {
                     state.listeners[at].starved = Some(state.now);
+                    state.listeners[at].rests += 1;
                 }
                 state.note(2, at as u64, kind as u64);
                 return Err(fault);
@@ -347,6 +380,12 @@ impl Io for World {
             state.listeners[at].starved = None;
         }
         let Some(index) = state.listeners[at].queue.pop_front() else { return Err(AcceptFault::WouldBlock) };
+        if !state.spare_is_free {
+            state.listeners[at].rests = 0;
+        }
+        if state.told_to_stop {
+            state.breaks("stop", "somebody is accepted behind the stop");
+        }
         let fd = match (FIRST as usize..state.fds.len()).find(|&fd| state.fds[fd].is_none()) {
             Some(fd) => fd,
             None => {
@@ -431,6 +470,16 @@ impl Io for World {
             state.clients[index].doomed = true;
             return Err(IoFault::NoMemory);
         }
+        let socket = &state.sockets[index];
+        let waits = socket.read.saturating_sub(socket.written);
+        if to.read
+            && !from.read
+            && state.clients[index].wire == Wire::Echo
+            && waits
+                > state.most(|limits| limits.out_low as u64) + state.most(|limits| limits.read_chunk as u64)
+        {
+            state.breaks("queues", format!("echo {index} is read again, and {waits} bytes wait for it"));
+        }
         state.progress();
         state.sockets[index].told = false;
         state.sockets[index].watched = Some((token, to));
@@ -505,7 +554,9 @@ impl Io for World {
             n += take;
         }
         socket.heard = state.now;
+        socket.unread = (!socket.inbox.is_empty()).then_some(state.now);
         socket.read += n as u64;
+        socket.drained += if socket.server_fin { n as u64 } else { 0 };
         state.moved_bytes.0 += n as u64;
         let ends = &mut state.clients[index].ends;
         while ends.front().is_some_and(|&end| end <= socket.read) {
@@ -515,6 +566,12 @@ impl Io for World {
         let is_inside = ends.front().is_some_and(|_| true);
         if is_inside {
             socket.began.get_or_insert(state.now);
+        }
+        let drained = state.sockets[index].drained;
+        if drained
+            > state.most(|limits| limits.drain_max as u64) + state.most(|limits| limits.read_chunk as u64)
+        {
+            state.breaks("queues", format!("{drained} bytes of client {index} were read behind FIN"));
         }
         state.scan_for_reads(index, n);
         state.note(5, fd as u64, n as u64);
@@ -579,7 +636,12 @@ impl Io for World {
         (state.has_spare, state.spare_is_free) = (true, false);
     }
 
-    fn cork(&mut self, _: RawFd, _: bool) {}
+    fn cork(&mut self, fd: RawFd, on: bool) {
+        let mut state = self.0.borrow_mut();
+        if let Some(index) = state.socket(fd, "cork") {
+            state.sockets[index].corked = on;
+        }
+    }
 
     fn close(&mut self, fd: RawFd) {
         self.0.borrow_mut().release(fd, false);

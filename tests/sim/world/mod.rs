@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use rawline::api::Closed;
 use rawline::transport::io::{Interest, Signal, Token};
 use rawline::transport::workers::{Helpers, Lane, Task};
 use rawline::{Limits, Wire};
@@ -72,7 +73,22 @@ pub struct Socket {
     pub ended: bool,
     /// It was closed in a way that may destroy what was under way to the client.
     pub has_lost: bool,
+    /// And something was.
+    pub was_behind: bool,
+    /// Since when there have been bytes for the server that it does not read.
+    pub unread: Option<u64>,
+    /// Since when it has been above `out_soft`.
+    pub behind: Option<u64>,
+    /// Since when something has been there for it to take.
+    pub waits: Option<u64>,
+    /// Why the service was told that it ends.
+    pub why: Option<Closed>,
+    /// Bytes of it that were read behind the server's FIN.
+    pub drained: u64,
+    /// Only full segments leave.
+    pub corked: bool,
     reads_this_turn: usize,
+    pub heard_this_turn: u64,
     pub requests_this_turn: usize,
 }
 
@@ -80,6 +96,11 @@ impl Socket {
     /// Whether the server has a descriptor for it.
     pub fn is_open(&self) -> bool {
         self.fd.is_some()
+    }
+
+    /// Whether the server has more for it than it takes.
+    pub fn waits_to_write(&self) -> bool {
+        self.is_open() && self.watched.is_some_and(|(_, interest)| interest.write)
     }
 }
 
@@ -90,6 +111,10 @@ struct Listener {
     is_closed: bool,
     /// When it last found nothing to accept with.
     starved: Option<u64>,
+    /// How often it did since it last accepted somebody.
+    rests: u32,
+    /// Since when somebody waits for it, and its rest is over.
+    overdue: Option<u64>,
 }
 
 /// Everything that one run is made of.
@@ -125,12 +150,16 @@ pub struct State {
     pub regimes: Vec<Limits>,
     pub reloaded: u64,
     pub stopping: Option<u64>,
+    /// The server knows.
+    pub told_to_stop: bool,
     /// Nothing will ever happen again.
     pub asleep: bool,
     pub jumps: u64,
     /// Connections that were accepted, and handlers that panicked.
     pub accepts: u64,
     pub panics: u64,
+    /// Files of which the room was told that they are stored.
+    pub stored: u64,
     /// Bytes that were read and written so far, and by the end of the last turn.
     moved_bytes: (u64, u64),
     pub moved_by_then: (u64, u64),
@@ -138,6 +167,10 @@ pub struct State {
     pub trace: u64,
     pub turns: u64,
     pub calls: u64,
+    /// Something rang for the server since it waits.
+    rung: bool,
+    /// Bytes of chat that were said in this turn, as one who hears them gets them.
+    pub said_this_turn: u64,
     moved: bool,
     idle: (u32, u64),
     ceasing: bool,
@@ -187,16 +220,20 @@ impl World {
             regimes: vec![limits],
             reloaded: 0,
             stopping: None,
+            told_to_stop: false,
             asleep: false,
             jumps: 0,
             accepts: 0,
             panics: 0,
+            stored: 0,
             moved_bytes: (0, 0),
             moved_by_then: (0, 0),
             broken: None,
             trace: 0xcbf2_9ce4_8422_2325,
             turns: 0,
             calls: 0,
+            rung: false,
+            said_this_turn: 0,
             moved: false,
             idle: (0, 0),
             ceasing: false,
@@ -225,6 +262,11 @@ impl State {
         if self.broken.is_none() {
             self.broken = Some(Broken { rule, how: how.into() });
         }
+    }
+
+    /// How many descriptors of connections there were at once, at most.
+    pub fn peak(&self) -> usize {
+        self.fds.len() - FIRST as usize
     }
 
     pub fn note(&mut self, what: u64, fd: u64, result: u64) {

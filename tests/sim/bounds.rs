@@ -1,0 +1,130 @@
+//! What must stay within bounds while the server runs, and what must be back at nothing when all have gone.
+//!
+//! Bounds are looked at when a turn is over. What waits for a client is counted from what it was told and what the kernel
+//! took of it, so it is never more than what the server keeps.
+
+use std::sync::Arc;
+
+use rawline::transport::codec::files::{NO_DIGEST, Version};
+use rawline::transport::files::store::{Done, Job, Store};
+use rawline::transport::files::upload::Put;
+use rawline::{Limits, Stats, Wire};
+
+use super::client::Talk;
+use super::world::State;
+
+/// What the wheel and a turn may add to a deadline, in microseconds.
+const LATE: u64 = 1_000_000;
+
+impl State {
+    /// The largest value that a limit had so far.
+    pub fn most(&self, limit: impl Fn(&Limits) -> u64) -> u64 {
+        self.regimes.iter().map(limit).max().unwrap_or(0)
+    }
+
+    /// Looks at what a turn has left behind.
+    pub fn judge_bounds(&mut self) {
+        self.judge_slow();
+        self.judge_pings();
+        let uploads = self.disk.temporaries() as u64;
+        if uploads > 0 {
+            // What somebody has left is a helper's until it is written and removed.
+            let left = |(socket, client): (&super::world::Socket, &super::client::Client)| {
+                client.wire == Wire::Files
+                    && (!socket.is_open() || socket.fin || socket.rst || socket.deaf || client.doomed)
+            };
+            let left = self.sockets.iter().zip(&self.clients).filter(|&pair| left(pair)).count() as u64;
+            if uploads > self.most(|limits| limits.max_uploads as u64) + left {
+                self.breaks("limits", format!("{uploads} uploads are under way"));
+            }
+        }
+    }
+
+    /// Who stays behind for too long is cut, and so is who takes nothing at all.
+    fn judge_slow(&mut self) {
+        let patience = self.most(|limits| limits.write_timeout.as_micros() as u64);
+        let soft = self.most(|limits| limits.out_soft as u64);
+        let time = self.most(|limits| limits.out_soft_seconds.as_micros() as u64);
+        for index in 0..self.clients.len() {
+            let socket = &mut self.sockets[index];
+            let waits = match &self.clients[index].talk {
+                Talk::Rpc(rpc) => rpc.due.0.saturating_sub(socket.written),
+                Talk::Line(line) => line.told.saturating_sub(socket.written + line.answered),
+                Talk::Echo(_) | Talk::Files(_) => 0,
+            };
+            let is_served = self.hears[index] && !socket.rst && !socket.deaf;
+            let hold = |since: &mut Option<u64>, holds: bool| {
+                *since = since.filter(|_| holds).or(holds.then_some(self.now));
+                *since
+            };
+            let behind = hold(&mut socket.behind, is_served && waits > soft);
+            let unmoved = hold(&mut socket.waits, is_served && waits > 0).map(|since| since.max(socket.took));
+            let is_over =
+                |since: Option<u64>, time: u64| since.is_some_and(|since| self.now > since + time + LATE);
+            if (is_over(behind, time) || is_over(unmoved, patience)) && self.jumps == 0 {
+                let how = format!("{waits} bytes have waited for client {index} for too long");
+                return self.breaks("queues", how);
+            }
+        }
+    }
+
+    /// Pings are as far apart as they were asked for, and who is silent for more than three of them is gone.
+    fn judge_pings(&mut self) {
+        for (client, socket) in self.clients.iter().zip(&self.sockets) {
+            if let Talk::Rpc(rpc) = &client.talk
+                && rpc.heartbeat > 0
+                && self.jumps == 0
+                && socket.is_open()
+                && socket.why.is_none()
+                && self.now > socket.heard + rpc.heartbeat * 3_000_000 + LATE / 2
+            {
+                let how = format!("client {} is silent and still there", client.who);
+                return self.breaks("heartbeat", how);
+            }
+            if let Talk::Rpc(rpc) = &client.talk
+                && let Some((since, seconds)) = rpc.pinged_since
+                && self.now + 1_000 < since + rpc.pings * seconds * 1_000_000
+            {
+                let how = format!("client {} has got {} pings too early", client.who, rpc.pings);
+                return self.breaks("heartbeat", how);
+            }
+        }
+    }
+
+    /// What all have not taken yet stays below its limit.
+    pub fn judge_memory(&mut self, stats: &Stats) {
+        let (out, most) = (stats.get("out_bytes", None), self.most(|limits| limits.total_out_bytes as u64));
+        if out.is_none_or(|out| out > most) {
+            self.breaks("queues", format!("{out:?} bytes wait for all together, and {most} may"));
+        }
+    }
+
+    /// All have gone, and the server's own figures say so.
+    pub fn judge_figures(&mut self, stats: &Stats) {
+        let mut figures = vec![("connections", None), ("listeners", None), ("out_bytes", None)];
+        figures.extend(Wire::ALL.map(|wire| ("service_connections", Some(wire.name()))));
+        for (name, label) in figures {
+            let value = stats.get(name, label);
+            if value != Some(0) {
+                self.breaks("leftovers", format!("all have gone, and {name} {label:?} is {value:?}"));
+            }
+        }
+    }
+
+    /// No upload is under way: all the space that the disk has can be promised to one, and not a byte more.
+    pub fn judge_space(&mut self, store: &Arc<Store>) {
+        let Some(free) = self.disk.free().checked_sub(self.limits.disk_reserve as u64) else { return };
+        let begin = |size| {
+            let name = "the last one".to_owned();
+            store.run(Job::Begin(Put { version: Version::One, name, size, digest: NO_DIGEST }))
+        };
+        let all = begin(free);
+        if !matches!(all, Some(Done::Begun(_))) {
+            self.breaks("leftovers", format!("{free} bytes are free, and promised to nobody who is there"));
+        }
+        let can_give_up = self.disk.contents().iter().any(|(name, _)| name.starts_with(".rawline-"));
+        if !can_give_up && matches!(begin(1), Some(Done::Begun(_))) {
+            self.breaks("files", "space is promised twice");
+        }
+    }
+}
