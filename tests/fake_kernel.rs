@@ -323,6 +323,48 @@ fn requests_wait_while_their_answers_are_not_read_and_none_is_lost() {
     assert_eq!(answers, (0..2_000).collect::<Vec<_>>());
 }
 
+/// A message that has begun would be waited for, and its rest could not come.
+#[test]
+fn who_is_paused_is_not_served_for_an_event_that_nobody_asked_for() {
+    let limits = Limits { out_high: 2_000, out_low: 500, ..Limits::default() };
+    let patience = limits.message_timeout;
+    let mut bench = Bench::new(Kernel::KIND, limits);
+    let fd = bench.connect();
+    bench.world.set_window(fd, Some(0));
+    bench.ask(fd, &r#"{"method":"ping"}"#.repeat(60));
+    // Fewer requests are left than would fill it up to `out_high` again.
+    bench.world.set_window(fd, Some(1_200));
+    let heard = bench.ask(fd, r#"{"method":"#).matches("pong").count();
+    let reads = bench.world.calls("read");
+    bench.world.report(fd);
+    bench.settle();
+    assert_eq!(bench.world.calls("read"), reads, "a paused connection is not read");
+    bench.world.pass(patience * 2);
+    bench.settle();
+    assert_eq!(bench.world.end(fd), None, "it is us who do not read");
+    bench.world.set_window(fd, None);
+    let answers = bench.ask(fd, r#""ping"}"#);
+    assert_eq!(answers.matches("pong").count(), 61 - heard, "none is lost");
+}
+
+#[test]
+fn who_takes_a_little_in_every_turn_does_not_stay_above_out_soft() {
+    let limits = Limits { out_soft: 1_000, out_soft_seconds: Duration::from_secs(2), ..Limits::default() };
+    let mut bench = Bench::new(Kernel::KIND, limits);
+    let (talker, listener) = (bench.connect(), bench.connect());
+    bench.world.set_window(listener, Some(0));
+    let words = format!(r#"{{"method":"send_message","params":["{}"]}}"#, "x".repeat(900));
+    bench.ask(talker, &words.repeat(3));
+    for taken in 1..=30 {
+        bench.world.set_window(listener, Some(3 * taken));
+        bench.world.pass(Duration::from_millis(100));
+        bench.event_loop.turn();
+    }
+    assert_eq!(bench.world.end(listener), Some(End::Aborted));
+    assert_eq!(bench.event_loop.stats().get("closed", Some("out_soft")), Some(1));
+    assert!(bench.ask(talker, r#"{"method":"ping"}"#).contains("pong"));
+}
+
 #[test]
 fn a_turn_full_of_broadcasts_flushes_before_more_is_dispatched() {
     let limits = Limits { max_fanout_per_turn: 5_000, ..Limits::default() };

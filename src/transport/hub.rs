@@ -349,7 +349,14 @@ fn flush_one(
         Ok(()) if conn.outbox.unsent_pushes() > out_hard => lost.push((id, Closed::SlowConsumer)),
         Ok(()) => {
             conn.writable = !conn.outbox.is_blocked();
+            if conn.writable {
+                return;
+            }
             conn.outbox.judge_soft(conn.outbox.unsent_pushes() > out_soft, now);
+            // The wheel leaves this to us where the socket has just taken something.
+            if conn.outbox.soft_since().is_some_and(|since| now >= since + limits.out_soft_seconds) {
+                lost.push((id, Closed::OutSoft));
+            }
         }
         Err(fault) => {
             conn.outbox.discard();

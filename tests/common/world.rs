@@ -83,7 +83,7 @@ struct State {
     spare: bool,
     unwatchable: bool,
     haunted: bool,
-    /// Events of those who are watched no more.
+    /// Events that nobody asked for, or of those who are watched no more.
     ghosts: Vec<Event>,
     /// Every call that a strace would show, by name.
     ledger: BTreeMap<&'static str, usize>,
@@ -153,6 +153,13 @@ impl World {
     /// From here on a socket that is watched no more is reported once all the same.
     pub fn haunt(&self) {
         self.0.borrow_mut().haunted = true;
+    }
+
+    /// A socket is reported as readable once, whatever it is watched for.
+    pub fn report(&self, fd: RawFd) {
+        let mut state = self.0.borrow_mut();
+        let (token, _) = state.sockets[&fd].watched.expect("it is watched");
+        state.ghosts.push(Event { token, readable: true, writable: false, hangup: false });
     }
 
     /// A write to it is the first to learn that the peer is gone.

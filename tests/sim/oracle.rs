@@ -769,11 +769,12 @@ impl State {
     pub fn judge_newcomers(&mut self, first: usize) {
         for index in first..self.clients.len() {
             let (client, socket) = (&self.clients[index], &self.sockets[index]);
-            // Who is closed for what it asked, or asked for a heartbeat and is silent, is not lost.
+            // Who is closed for what it asked, gives no name, or asked for a heartbeat and is silent, is not lost.
             let may_end = match &client.talk {
                 Talk::Rpc(rpc) => rpc.heartbeat > 0,
+                Talk::Line(_) => matches!(socket.why, Some(Closed::Service | Closed::NameTimeout)),
                 Talk::Files(_) => true,
-                Talk::Line(_) | Talk::Echo(_) => false,
+                Talk::Echo(_) => false,
             };
             let is_lost = client.doomed && !may_end || socket.rst || socket.turned_away;
             if is_lost || socket.accepted.is_none() {

@@ -309,7 +309,8 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         self.hub.flush(&mut self.io, &mut lost);
         for (id, why) in lost.drain(..) {
             // A cut: after part of a frame nothing but its rest may be sent, so nothing is sent at all.
-            self.end(id, why, Phase::Over(matches!(why, Closed::SlowConsumer | Closed::TotalOut)));
+            let is_slow = matches!(why, Closed::SlowConsumer | Closed::OutSoft | Closed::TotalOut);
+            self.end(id, why, Phase::Over(is_slow));
         }
         self.lost = lost;
     }

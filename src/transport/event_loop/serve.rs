@@ -93,6 +93,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             if conn.is_waiting() {
                 return Served::Waiting;
             }
+            // Whatever has woken it: it goes on when its answers are at `out_low`.
+            if conn.paused {
+                return Served::Stopped;
+            }
             if conn.outbox.unsent_answers() > self.hub.limits.out_high {
                 conn.paused = true;
                 self.hub.counters.out_high += 1;
