@@ -449,7 +449,7 @@ impl State {
         let pushes = match &self.clients[index].talk {
             Talk::Rpc(rpc) => rpc.unsent_pushes(self.sockets[index].outbox.iter().copied()),
             Talk::Line(line) => {
-                line.told.saturating_sub(self.sockets[index].written).min(line.told - line.answered)
+                line.due().saturating_sub(self.sockets[index].written).min(line.told - line.answered)
             }
             Talk::Echo(_) | Talk::Files(_) => 0,
         };
