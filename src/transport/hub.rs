@@ -341,6 +341,10 @@ fn flush_one(
     let fd = conn.fd;
     let Limits { out_soft, out_hard, .. } = *limits;
     let mut sent = turn.flush(&mut conn.outbox, conn.writable, now, |slices| io.write(fd, slices));
+    if sent.is_ok() && conn.outbox.has_nothing_left() {
+        conn.writable = true;
+        return;
+    }
     if sent.is_ok() && conn.outbox.unsent_pushes() > out_hard && !conn.writable {
         // The bound is judged only after an attempt to write.
         sent = turn.flush(&mut conn.outbox, true, now, |slices| io.write(fd, slices));
@@ -349,9 +353,6 @@ fn flush_one(
         Ok(()) if conn.outbox.unsent_pushes() > out_hard => lost.push((id, Closed::SlowConsumer)),
         Ok(()) => {
             conn.writable = !conn.outbox.is_blocked();
-            if conn.writable {
-                return;
-            }
             conn.outbox.judge_soft(conn.outbox.unsent_pushes() > out_soft, now);
             // The wheel leaves this to us where the socket has just taken something.
             if conn.outbox.soft_since().is_some_and(|since| now >= since + limits.out_soft_seconds) {

@@ -106,6 +106,11 @@ impl Outbox {
         self.first == NONE
     }
 
+    /// Whether nothing is left behind a flush: neither in a backlog nor behind a batch.
+    pub fn has_nothing_left(&self) -> bool {
+        self.backlog.is_none() && self.held.is_none()
+    }
+
     /// Whether everything has left.
     pub fn is_empty(&self) -> bool {
         self.first == NONE && self.backlog.is_none()
