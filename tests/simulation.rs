@@ -1,5 +1,5 @@
 //! The whole server in a deterministic simulation: no seed breaks a rule. `tests/sim/` is the simulation, and its
-//! `oracle.rs` lists the rules; `examples/sim.rs` plays for as long as wanted.
+//! `oracle/` lists the rules; `examples/sim.rs` plays for as long as wanted.
 
 mod sim;
 

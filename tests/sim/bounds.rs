@@ -16,6 +16,9 @@ use super::world::State;
 /// What the wheel and a turn may add to a deadline, in microseconds.
 const LATE: u64 = 1_000_000;
 
+/// What may lie in the kernel's way between a bound and what is seen of it: one turn's worth of everything.
+const SLACK: u64 = 64 * 1024;
+
 impl State {
     /// The largest value that a limit had so far.
     pub fn most(&self, limit: impl Fn(&Limits) -> u64) -> u64 {
@@ -23,7 +26,41 @@ impl State {
     }
 
     /// Looks at what a turn has left behind.
-    pub fn judge_bounds(&mut self) {
+    pub fn judge_turn(&mut self) {
+        self.judge_bounds();
+        // What waits was let in under any of the limits so far.
+        let most = |limit: fn(&Limits) -> usize| self.regimes.iter().map(limit).max().unwrap_or(0) as u64;
+        let bound = most(|limits| limits.out_hard) + most(|limits| limits.max_fanout_per_turn) + SLACK;
+        let answers = most(|limits| limits.out_high) + 2 * most(|limits| limits.max_read_per_turn) + 20_000;
+        let mut worst = None;
+        for index in 0..self.clients.len() {
+            let socket = &self.sockets[index];
+            if socket.turned_away && !socket.is_closed {
+                return self.breaks("limits", format!("there is no room for client {index}, and it stays"));
+            }
+            if socket.is_closed || socket.rst || socket.accepted.is_none() {
+                continue;
+            }
+            let (waits, most) = match &self.clients[index].talk {
+                Talk::Rpc(rpc) if self.hears[index] => (rpc.due.0.saturating_sub(socket.written), bound),
+                Talk::Line(line) if self.hears[index] => (line.told.saturating_sub(socket.written), bound),
+                Talk::Echo(_) => (socket.read - socket.written.min(socket.read), answers),
+                _ => continue,
+            };
+            if waits > most {
+                worst = Some((index, waits, most));
+            }
+        }
+        if let Some((index, waits, most)) = worst {
+            self.breaks(
+                "queues",
+                format!("{waits} bytes wait for client {index}; its limits come to {most}"),
+            );
+        }
+    }
+
+    /// Looks at who is slow, and at what all have together.
+    fn judge_bounds(&mut self) {
         self.judge_slow();
         self.judge_pings();
         let uploads = self.disk.temporaries() as u64;

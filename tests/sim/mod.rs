@@ -3,7 +3,7 @@
 //! [`run`] plays a seed and says which rule was broken, if one was; the same seed plays the same again, call for call.
 //! `world/` is the kernel and its time, `disk.rs` the disk, `faults.rs` what goes wrong; `client/` is who connects and
 //! what it expects, `draw.rs` who of them comes and under which limits, `steward.rs` who changes those; `room.rs` is the
-//! chat as it should be, `bucket.rs` the rate limit, `spy.rs` how we hear what the real one is asked; `oracle.rs` is
+//! chat as it should be, `bucket.rs` the rate limit, `spy.rs` how we hear what the real one is asked; `oracle/` is
 //! what must hold, `bounds.rs` what must stay within limits.
 
 mod bounds;

@@ -1,0 +1,205 @@
+//! How connections end: for what reason, and with what left behind.
+
+use rawline::Limits;
+use rawline::api::{Closed, ConnId, Peer};
+
+use crate::sim::client::Talk;
+use crate::sim::client::rpc::Abuse;
+use crate::sim::faults::Fault;
+use crate::sim::world::State;
+
+impl State {
+    pub fn closed(&mut self, conn: ConnId, peer: Peer, why: Closed) {
+        let Some(index) = self.client_of(peer) else { return };
+        let seat = self.seats.get(conn.index()).copied().flatten();
+        if seat != Some(index) {
+            return self.breaks("end", format!("client {index} ends twice, or never began: {why}"));
+        }
+        self.seats[conn.index()] = None;
+        self.hears[index] = false;
+        let who = self.clients[index].who;
+        let had_a_name = self.room.name_of(who).is_some();
+        if let Some(notice) = self.room.leave(who)
+            && why != Closed::Shutdown
+        {
+            self.system(index, &notice);
+        }
+        if had_a_name && why == Closed::NameTimeout || self.told_to_stop && why != Closed::Shutdown {
+            self.breaks("reason", format!("client {index} ended for another reason than this: {why}"));
+        }
+        self.sockets[index].why = Some(why);
+        self.judge_end(index, why);
+    }
+
+    /// Whether this connection may end for this reason.
+    fn judge_end(&mut self, index: usize, why: Closed) {
+        let (now, stopping, hard) = (self.now, self.stopping.is_some(), self.limits.out_hard as u64);
+        let (jumps, reloaded) = (self.jumps, self.reloaded);
+        let timeout = self.limits.name_timeout.as_micros() as u64;
+        let Limits { message_timeout, idle_timeout, write_timeout, out_soft, out_soft_seconds, .. } =
+            self.limits;
+        let [message, idle, write, soft] = [message_timeout, idle_timeout, write_timeout, out_soft_seconds]
+            .map(|time| time.as_micros() as u64);
+        let (soft, total) = ((out_soft as u64, soft), self.limits.total_out_bytes);
+        let pushes = match &self.clients[index].talk {
+            Talk::Rpc(rpc) => rpc.unsent_pushes(self.sockets[index].outbox.iter().copied()),
+            Talk::Line(line) => {
+                line.due().saturating_sub(self.sockets[index].written).min(line.told - line.answered)
+            }
+            Talk::Echo(_) | Talk::Files(_) => 0,
+        };
+        let makes_short = [Fault::ShortWrite, Fault::WriteAgain].iter().any(|&kind| self.faults.has(kind));
+        let State { clients, sockets, .. } = self;
+        let (client, socket) = (&mut clients[index], &mut sockets[index]);
+        let lived = now - socket.accepted.unwrap_or(now);
+        let is_right = match (why, &client.talk) {
+            (Closed::Shutdown, _) => stopping,
+            (Closed::Peer, _) if !socket.fin => false,
+            (Closed::Peer, Talk::Rpc(rpc)) => rpc.has_been_heard() || stopping,
+            (Closed::Peer, Talk::Line(line)) => line.plan.is_empty() || line.is_limited || stopping,
+            (Closed::Peer, _) => true,
+            (Closed::Reset, _) => socket.rst,
+            (Closed::NoMemory, _) => socket.starved,
+            (Closed::Service, Talk::Line(line)) => line.has_quit,
+            (Closed::NameTimeout, Talk::Line(_)) => {
+                // No earlier than promised; late by a tick and what a turn takes, unless the clock has jumped.
+                let due = (socket.accepted.unwrap_or(now) + timeout).max(reloaded);
+                lived >= timeout - 1_000 && (now < due + 200_000 || jumps > 0)
+            }
+            (Closed::Heartbeat, Talk::Rpc(rpc)) => {
+                // Whoever reads at once has seen the ping in between.
+                let is_quick = client.pace.1 <= 3_000 && client.gulp >= 65_536 && socket.outbox.is_empty();
+                let was_pinged = rpc.pings > rpc.pings_before || !is_quick || jumps > 0;
+                was_pinged && rpc.heartbeat > 0 && now - socket.heard >= rpc.heartbeat * 2_000_000 - 1_000
+            }
+            (Closed::TooLarge | Closed::TooDeep, Talk::Rpc(rpc)) => rpc.may_be_refused,
+            (Closed::Panicked, Talk::Rpc(rpc)) => rpc.may_panic,
+            (Closed::MessageTimeout, _) => {
+                // It is the client who is slow, not us who do not read.
+                let is_read = socket.unread.is_none_or(|since| now < since + 200_000);
+                jumps > 0 || is_read && socket.began.is_some_and(|began| now >= began + message - 1_000)
+            }
+            (Closed::IdleTimeout, _) => idle > 0 && now >= socket.heard + idle - 1_000,
+            (Closed::WriteTimeout, _) => pushes > 0 && now >= socket.took + write - 1_000,
+            (Closed::OutSoft, _) => pushes > soft.0 && lived >= soft.1 - 1_000,
+            (Closed::TotalOut, talk) => talk.due() > socket.written && total < 1_000_000,
+            // It is judged only behind a try to write.
+            (Closed::SlowConsumer, _) => {
+                let is_held = matches!(&client.talk, Talk::Rpc(rpc) if rpc.has_a_batch());
+                pushes > hard && (makes_short || is_held || socket.outbox.len() >= socket.room.1)
+            }
+            _ => false,
+        };
+        let is_sudden = match why {
+            Closed::SlowConsumer
+            | Closed::Heartbeat
+            | Closed::Reset
+            | Closed::NoMemory
+            | Closed::NameTimeout
+            | Closed::WriteTimeout
+            | Closed::OutSoft
+            | Closed::TotalOut => true,
+            Closed::MessageTimeout | Closed::IdleTimeout => {
+                client.is_told_so();
+                !matches!(&client.talk, Talk::Rpc(rpc) if rpc.abuse == Abuse::Stall)
+                    || jumps > 0
+                    || client.pace.1 > 3_000
+                    || client.gulp < 100
+                    || socket.room.1 < 300
+            }
+            // Who is slow to take the error may be closed without it.
+            Closed::TooLarge | Closed::TooDeep | Closed::Panicked => {
+                jumps > 0 || client.pace.1 > 3_000 || client.gulp < 100 || socket.room.1 < 300
+            }
+            Closed::Shutdown => {
+                client.is_told_so();
+                false
+            }
+            _ => false,
+        };
+        client.doomed |= is_sudden;
+        if !is_right {
+            let lived = lived / 1000;
+            self.breaks(
+                "reason",
+                format!("client {index} ended after {lived} ms, and nothing was wrong: {why}"),
+            );
+        }
+    }
+
+    /// Whether this descriptor may be closed now.
+    pub fn judge_close(&mut self, index: usize, cut: bool, unread: bool) {
+        let (jumps, stopping, now) = (self.jumps, self.stopping.is_some(), self.now);
+        let idle = self.limits.file_idle_timeout.as_micros() as u64;
+        let (client, socket) = (&mut self.clients[index], &mut self.sockets[index]);
+        let seated = self.seats.iter().flatten().any(|&seat| seat == index);
+        if seated {
+            self.breaks("end", format!("client {index} is closed, and the service has not heard of it"));
+            return;
+        }
+        if socket.turned_away {
+            client.doomed = true;
+            return;
+        }
+        if !socket.opened && !socket.starved && matches!(client.talk, Talk::Rpc(_) | Talk::Line(_)) {
+            return self
+                .breaks("limits", format!("there is room for client {index}, and it was turned away"));
+        }
+        // It may have been too late for limits that have changed since.
+        let is_late = self.regimes.iter().any(|limits| {
+            let silence = limits.idle_timeout.as_micros() as u64;
+            silence > 0 && now >= socket.heard + silence - 1_000
+        }) || cut && self.limits.total_out_bytes < 1_000_000 && socket.read > socket.written;
+        client.doomed |= is_late && matches!(client.talk, Talk::Echo(_) | Talk::Files(_));
+        let excused = socket.rst || socket.starved || socket.deaf || stopping || is_late;
+        let manner = match socket.why {
+            Some(
+                Closed::SlowConsumer
+                | Closed::TotalOut
+                | Closed::OutSoft
+                | Closed::WriteTimeout
+                | Closed::Heartbeat,
+            ) if !cut => Some("it was not cut, and may have half of a frame"),
+            Some(Closed::TooLarge | Closed::TooDeep | Closed::Panicked)
+                if excused || client.doomed || jumps > 0 =>
+            {
+                None
+            }
+            Some(Closed::TooLarge | Closed::TooDeep | Closed::Panicked) if !socket.server_fin => {
+                Some("no FIN followed the error")
+            }
+            Some(Closed::TooLarge | Closed::TooDeep | Closed::Panicked)
+                if unread && client.out.is_empty() && socket.drained == 0 =>
+            {
+                Some("what follows the error was not read, so the error may be lost")
+            }
+            _ => None,
+        };
+        let wrong = match &client.talk {
+            _ if excused => None,
+            Talk::Echo(_) => {
+                let all_back = socket.fin && !unread && socket.written == socket.read;
+                (!all_back).then_some("an echo was closed before all came back")
+            }
+            Talk::Files(files) => {
+                let is_done = socket.fin && !unread;
+                // It is the client who is slow, not we.
+                let owes = files.has_broken_off || files.owes_body() || !client.out.is_empty();
+                let is_silent = now - socket.heard.max(socket.took) >= idle - 1_000;
+                let is_idle = cut && is_silent && (owes || socket.was_behind);
+                // The disk failed, and the rest of the upload was more than is thrown away.
+                let has_failed = files.is_putting && self.shelf.disk_fails;
+                let because = is_done || is_idle || has_failed || files.may_be_closed || jumps > 0;
+                (!because).then_some("a file connection was closed for nothing")
+            }
+            Talk::Rpc(_) | Talk::Line(_) => None,
+        };
+        client.doomed |= unread && !excused || cut || jumps > 0;
+        if matches!(&client.talk, Talk::Files(files) if cut || files.may_be_closed || !socket.fin || unread) {
+            client.doomed = true;
+        }
+        if let Some(what) = wrong.or(manner) {
+            self.breaks("reason", format!("client {index}: {what}"));
+        }
+    }
+}
