@@ -16,7 +16,7 @@ use rawline::{Limits, Wire};
 
 use super::rng::Rng;
 use super::room::{HIDDEN, Who};
-use files::Shelf;
+use files::shelf::Shelf;
 
 /// A rule that was broken, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]

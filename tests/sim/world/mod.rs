@@ -20,7 +20,7 @@ use rawline::transport::io::{Interest, Signal, Token};
 use rawline::transport::workers::{Helpers, Lane, Task};
 use rawline::{Limits, Wire};
 
-use super::client::files::Shelf;
+use super::client::files::shelf::Shelf;
 use super::client::{Broken, Client};
 use super::disk::SimDisk;
 use super::faults::{Fault, Faults};
