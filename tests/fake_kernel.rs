@@ -17,7 +17,7 @@ use rawline::transport::files::store::Store;
 use rawline::transport::io::{IoFault, Signal};
 use rawline::transport::workers::Helpers;
 use rawline::{Limits, Operator, Stats, Wire};
-use world::{End, Kernel, LISTENER, World};
+use world::{End, Kernel, LISTENER, SECOND_LISTENER, World};
 
 /// A server on a world.
 struct Bench {
@@ -466,6 +466,24 @@ fn a_stop_answers_what_had_arrived_however_many_turns_it_takes_and_nothing_later
     assert_eq!(bench.ask(first, &ping.repeat(9)), r#"{"error":"Shutting down","code":-32004}"#.repeat(9));
     bench.world.set_window(slow, None);
     assert!(!bench.settle(), "it has nothing more to do");
+}
+
+#[test]
+fn a_stop_hears_a_last_line_that_only_fin_ends() {
+    let mut bench = Bench::new(Kernel::KIND, Limits::default());
+    bench.event_loop.listen(Wire::Line, SECOND_LISTENER).unwrap();
+    let fd = bench.world.connect_to(SECOND_LISTENER);
+    bench.settle();
+    bench.ask(fd, "Ann\n");
+    // The signal ends a wait before anything else is looked at: what has arrived is reported by the next ones. A read that
+    // empties the socket does not tell of FIN, so both take two.
+    bench.world.signal(Signal::Terminate);
+    assert!(bench.event_loop.turn());
+    bench.world.send(fd, "/ping");
+    bench.world.fin(fd);
+    assert!(!bench.settle(), "it has nothing more to do");
+    assert_eq!(bench.world.take(fd), "PONG\n");
+    assert_eq!(bench.world.end(fd), Some(End::Closed));
 }
 
 #[test]

@@ -28,6 +28,14 @@ impl State {
     /// Looks at what a turn has left behind.
     pub fn judge_turn(&mut self) {
         self.judge_bounds();
+        // As many turns as the server takes to learn of everything that had arrived when it was told to stop.
+        if self.told_to_stop.is_some_and(|told| self.turns > told + 20) {
+            for (client, socket) in self.clients.iter_mut().zip(&self.sockets) {
+                // Version 1 does not say when something is stored.
+                let may_wait = matches!(&client.talk, Talk::Files(files) if files.versions != 1);
+                client.is_too_late |= socket.has_read_all() && client.awaits().is_none() && !may_wait;
+            }
+        }
         // What waits was let in under any of the limits so far.
         let most = |limit: fn(&Limits) -> usize| self.regimes.iter().map(limit).max().unwrap_or(0) as u64;
         let bound = most(|limits| limits.out_hard) + most(|limits| limits.max_fanout_per_turn) + SLACK;

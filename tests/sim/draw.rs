@@ -258,6 +258,7 @@ fn client(
         ends: Default::default(),
         host: Ipv4Addr::LOCALHOST,
         owed: 0,
+        is_too_late: false,
         talk,
     }
 }

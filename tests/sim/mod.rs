@@ -182,8 +182,13 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
     server.set_operator(Box::new(state.borrow().steward.clone()));
     if plan == Plan::Drawn {
         let longest = *rng.pick(&[3_000, 20_000, 300_000, 2_000_000]);
-        if rng.one_in(4) {
-            state.borrow_mut().stop_at(rng.range(0, longest));
+        match rng.range(0, 5) {
+            0 => state.borrow_mut().stop_at(rng.range(0, longest)),
+            1 | 2 => {
+                let most = *rng.pick(&[10, 100, 1_000]);
+                state.borrow_mut().stop_behind = Some(rng.range(1, most));
+            }
+            _ => {}
         }
         for _ in 0..if rng.one_in(5) { rng.range(1, 4) } else { 0 } {
             let other = (!rng.one_in(4)).then(|| draw::other_limits(rng, &limits));

@@ -19,8 +19,8 @@ use crate::transport::io::{Io, IoFault, Millis};
 /// A stop is under way.
 pub(super) struct Stopping {
     deadline: Millis,
-    /// What had arrived when it began is still answered: so many more waits that do not sleep report everyone
-    /// whose socket held something.
+    /// What had arrived when it began is still answered: so many more waits that do not sleep report everyone whose
+    /// socket held something, and everyone again whose FIN was behind it.
     sweeps: usize,
     /// When all is quiet, so many more of them: who has asked meanwhile is told that it is too late, and does not find a
     /// connection that was reset over his question.
@@ -45,8 +45,12 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                     let deadline = self.hub.now + self.hub.limits.shutdown_grace;
                     let waits = self.hub.conns.len().div_ceil(EVENTS_PER_WAIT).max(1);
                     // One is counted at the end of this turn.
-                    self.stopping =
-                        Some(Stopping { deadline, sweeps: 1 + waits, last_looks: waits, is_quiet: false });
+                    self.stopping = Some(Stopping {
+                        deadline,
+                        sweeps: 1 + 2 * waits,
+                        last_looks: waits,
+                        is_quiet: false,
+                    });
                     self.close_listeners();
                     self.tell_stopping();
                 }

@@ -35,8 +35,9 @@ pub struct Scene<'a> {
     pub rng: &'a mut Rng,
     pub limits: &'a Limits,
     pub shelf: &'a mut Shelf,
-    /// The server has been told to stop.
+    /// The server has been told to stop; it hears no more of whoever acts.
     pub stopping: bool,
+    pub is_too_late: bool,
     /// There was no room for whoever acts.
     pub turned_away: bool,
 }
@@ -96,6 +97,8 @@ pub struct Client {
     pub host: Ipv4Addr,
     /// Bytes of it that had arrived when the server was told to stop: it is answered, if nothing comes between.
     pub owed: u64,
+    /// Behind that, when all of it was answered, it is heard no more.
+    pub is_too_late: bool,
     pub talk: Talk,
 }
 
@@ -153,7 +156,8 @@ impl Client {
         match &mut self.talk {
             Talk::Rpc(rpc) => rpc.ends_at(end),
             Talk::Line(line) => line.ends_at(end),
-            Talk::Echo(_) | Talk::Files(_) => {}
+            Talk::Files(files) => files.ends_at(end),
+            Talk::Echo(_) => {}
         }
     }
 

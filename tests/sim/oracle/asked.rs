@@ -92,7 +92,7 @@ impl State {
         let Some(planned) = self.clients[index].rpc().and_then(|rpc| rpc.plan.pop_front()) else {
             return self.breaks("requests", format!("{method}({arg:?}) was never asked by client {index}"));
         };
-        self.judge_fanout();
+        self.judge_time(index);
         if !planned.is_in_batch {
             self.judge_budget(index);
         }
@@ -251,8 +251,14 @@ impl State {
         }
     }
 
-    /// Somebody asks for something: not in a turn in which enough was said.
-    fn judge_fanout(&mut self) {
+    /// Somebody asks for something: not in a turn in which enough was said, nor when it is too late.
+    fn judge_time(&mut self, index: usize) {
+        if self.clients[index].is_too_late {
+            self.breaks(
+                "stop",
+                format!("client {index} had got all its answers, and is heard behind the stop"),
+            );
+        }
         if self.said_this_turn >= self.most(|limits| limits.max_fanout_per_turn as u64) {
             let said = self.said_this_turn;
             self.breaks(
@@ -288,7 +294,7 @@ impl State {
             Talk::Line(line) => line.skip_to(&said),
             _ => true,
         });
-        self.judge_fanout();
+        self.judge_time(index);
         self.judge_budget(index);
         let Some(line) = self.clients[index].line() else {
             return self.breaks("requests", "a line of somebody who speaks no lines");

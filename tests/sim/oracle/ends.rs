@@ -24,7 +24,8 @@ impl State {
         {
             self.system(index, &notice);
         }
-        if had_a_name && why == Closed::NameTimeout || self.told_to_stop && why != Closed::Shutdown {
+        if had_a_name && why == Closed::NameTimeout || self.told_to_stop.is_some() && why != Closed::Shutdown
+        {
             self.breaks("reason", format!("client {index} ended for another reason than this: {why}"));
         }
         self.sockets[index].why = Some(why);

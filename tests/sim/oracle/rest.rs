@@ -109,7 +109,14 @@ impl State {
             {
                 continue;
             }
-            let mut scene = Scene { rng, limits, shelf, stopping: true, turned_away: false };
+            let mut scene = Scene {
+                rng,
+                limits,
+                shelf,
+                stopping: true,
+                is_too_late: client.is_too_late,
+                turned_away: false,
+            };
             if !bytes.is_empty()
                 && let Err(broken) = client.hear(&bytes, &mut scene)
             {
@@ -122,7 +129,8 @@ impl State {
                 Talk::Echo(_) if socket.written < client.owed => {
                     Some(format!("{} of {} bytes came back", socket.written, client.owed))
                 }
-                Talk::Echo(_) | Talk::Files(_) => None,
+                Talk::Files(files) => files.is_owed(client.owed).filter(|_| !shelf.disk_fails),
+                Talk::Echo(_) => None,
             };
             if let Some(owed) = owed {
                 return self.breaks("stop", format!("client {index} had asked before the stop: {owed}"));

@@ -156,10 +156,18 @@ impl State {
                     }
                 }
                 Happening::Stop => {
+                    // Some have said something just before.
+                    for index in 0..self.clients.len() {
+                        let is_there = self.sockets[index].is_open() && !self.ceasing;
+                        if is_there && self.rng.one_in(2) {
+                            self.act(index);
+                        }
+                    }
                     self.signals.push_back(Signal::Terminate);
                     self.stopping = Some(self.now);
                     for (client, socket) in self.clients.iter_mut().zip(&self.sockets) {
-                        client.owed = if socket.is_open() && !socket.rst { client.sent } else { 0 };
+                        let fin = u64::from(socket.fin && client.wire != Wire::Echo);
+                        client.owed = if socket.is_open() && !socket.rst { client.sent + fin } else { 0 };
                     }
                     if !self.ceasing {
                         self.faults.happened(Fault::Stop);
@@ -202,7 +210,8 @@ impl State {
         let State { clients, sockets, rng, limits, shelf, stopping, .. } = self;
         let (client, socket) = (&mut clients[index], &mut sockets[index]);
         let (stopping, turned_away) = (stopping.is_some(), socket.turned_away);
-        let mut scene = Scene { rng, limits, shelf, stopping, turned_away };
+        let is_too_late = client.is_too_late;
+        let mut scene = Scene { rng, limits, shelf, stopping, is_too_late, turned_away };
         let mut again = false;
         match client.stage {
             Stage::Gone => return,
@@ -259,7 +268,13 @@ impl State {
                     !matches!(&client.talk, Talk::Rpc(rpc) if rpc.todo == 0 && rpc.abuse == Abuse::Stall);
                 let end = if is_whole { client.sent + client.out.len() as u64 } else { u64::MAX };
                 client.ends.push_back(end);
-                client.ends_at(end);
+                // What ends with the connection is whole when FIN is there, which counts as a byte.
+                let ends_with_fin = match &client.talk {
+                    Talk::Rpc(rpc) => rpc.todo == 0 && rpc.abuse == Abuse::Half,
+                    Talk::Line(line) => line.todo == 0 && line.ends_without_lf,
+                    Talk::Echo(_) | Talk::Files(_) => false,
+                };
+                client.ends_at(end.saturating_add(ends_with_fin.into()));
             }
             let room = socket.room.0.saturating_sub(socket.inbox.len());
             let n = client.out.len().min(client.chunk).min(room);
@@ -274,6 +289,10 @@ impl State {
                 socket.inbox.extend(&back[..n - first]);
                 client.out.drain(..n);
                 socket.unread.get_or_insert(self.now);
+                self.acts += 1;
+                if self.stop_behind == Some(self.acts) {
+                    self.calendar.push(Reverse(Entry(self.now, self.entries, Happening::Stop)));
+                }
                 client.sent += n as u64;
                 again |= n > 0 && (!client.out.is_empty() || !client.has_said_all());
             }

@@ -336,7 +336,9 @@ impl Io for World {
             }
         }
         let signal = state.signals.pop_front();
-        state.told_to_stop |= signal == Some(Signal::Terminate);
+        if signal == Some(Signal::Terminate) {
+            state.told_to_stop.get_or_insert(state.turns);
+        }
         signal
     }
 
@@ -383,7 +385,7 @@ impl Io for World {
         if !state.spare_is_free {
             state.listeners[at].rests = 0;
         }
-        if state.told_to_stop {
+        if state.told_to_stop.is_some() {
             state.breaks("stop", "somebody is accepted behind the stop");
         }
         let fd = match (FIRST as usize..state.fds.len()).find(|&fd| state.fds[fd].is_none()) {

@@ -98,6 +98,11 @@ impl Socket {
         self.fd.is_some()
     }
 
+    /// Whether the server has read all that has come.
+    pub fn has_read_all(&self) -> bool {
+        self.is_open() && self.inbox.is_empty()
+    }
+
     /// Whether the server has more for it than it takes.
     pub fn waits_to_write(&self) -> bool {
         self.is_open() && self.watched.is_some_and(|(_, interest)| interest.write)
@@ -150,8 +155,11 @@ pub struct State {
     pub regimes: Vec<Limits>,
     pub reloaded: u64,
     pub stopping: Option<u64>,
-    /// The server knows.
-    pub told_to_stop: bool,
+    /// The turn in which the server was told.
+    pub told_to_stop: Option<u64>,
+    /// Times that a client has said something, and behind how many of them SIGTERM comes.
+    acts: u64,
+    pub stop_behind: Option<u64>,
     /// Nothing will ever happen again.
     pub asleep: bool,
     pub jumps: u64,
@@ -220,7 +228,9 @@ impl World {
             regimes: vec![limits],
             reloaded: 0,
             stopping: None,
-            told_to_stop: false,
+            told_to_stop: None,
+            acts: 0,
+            stop_behind: None,
             asleep: false,
             jumps: 0,
             accepts: 0,

@@ -9,8 +9,11 @@ use crate::sim::client::{Broken, Scene, broken};
 impl FileTalk {
     pub fn receive(&mut self, bytes: &[u8], scene: &mut Scene<'_>) -> Result<(), Broken> {
         self.buffer.extend_from_slice(bytes);
-        while let Some((awaited, view)) = self.awaited.front().cloned() {
+        while let Some((awaited, view, _)) = self.awaited.front().cloned() {
             let Some(used) = self.answer(&awaited, &view, scene)? else { return Ok(()) };
+            if scene.is_too_late && !self.is_late {
+                return broken("stop", format!("{awaited:?} is done behind the stop"));
+            }
             self.buffer.drain(..used);
             self.awaited.pop_front();
         }
@@ -95,7 +98,7 @@ impl FileTalk {
                     let have =
                         u64::from_be_bytes(bytes[at.at - 8..at.at].try_into().expect("eight")) as usize;
                     let stored = Awaited::Stored(name.clone(), *content, *announced);
-                    self.awaited.insert(1, (stored, self.own.clone()));
+                    self.awaited.insert(1, (stored, self.own.clone(), self.awaited[0].2));
                     let mut body = VecDeque::new();
                     self.send_body(scene, name, *content, have, &mut body);
                     if self.has_broken_off && *announced == Announced::Digest {

@@ -46,12 +46,12 @@ pub struct FileTalk {
     who: Who,
     pub todo: usize,
     /// 0: version 1; 1: version 2; 2: both.
-    versions: u8,
+    pub versions: u8,
     /// It stops in the middle of an upload, and does nothing more.
     pub breaks_off: bool,
     pub has_broken_off: bool,
-    /// Answers that must come, and what it knew of its own names when it asked.
-    awaited: VecDeque<(Awaited, Own)>,
+    /// Answers that must come, what it knew of its own names when it asked, and how many bytes it had said then.
+    awaited: VecDeque<(Awaited, Own, u64)>,
     own: Own,
     /// Version 2's bytes, once the server wants them.
     body: Vec<u8>,
@@ -128,7 +128,7 @@ impl FileTalk {
                 if scene.shelf.writable && scene.shelf.deletes {
                     self.changed(&name, None, !scene.shelf.disk_fails);
                 }
-                self.awaited.push_back((Awaited::Delete(name), view));
+                self.awaited.push_back((Awaited::Delete(name), view, u64::MAX));
             }
             6 if two && self.todo == 0 => {
                 out.push_back(0x1e);
@@ -148,7 +148,22 @@ impl FileTalk {
     }
 
     fn ask(&mut self, awaited: Awaited) {
-        self.awaited.push_back((awaited, self.own.clone()));
+        self.awaited.push_back((awaited, self.own.clone(), u64::MAX));
+    }
+
+    /// What it asked last ends behind so many bytes.
+    pub fn ends_at(&mut self, said: u64) {
+        self.awaited
+            .iter_mut()
+            .rev()
+            .take_while(|asked| asked.2 == u64::MAX)
+            .for_each(|asked| asked.2 = said);
+    }
+
+    /// What it asked with its first `said` bytes and is not answered.
+    pub fn is_owed(&self, said: u64) -> Option<String> {
+        let owed = self.awaited.iter().find(|asked| asked.2 <= said).filter(|_| !self.has_broken_off);
+        owed.map(|(what, ..)| format!("{what:?} was not answered"))
     }
 
     fn name(&self, scene: &mut Scene<'_>) -> String {
@@ -305,7 +320,7 @@ impl FileTalk {
         if self.is_late || self.has_broken_off {
             return None;
         }
-        let (first, _) = self.awaited.front()?;
+        let (first, ..) = self.awaited.front()?;
         Some(format!(
             "client {}: {first:?} and {} more are not answered; {} bytes have come, todo {}, may be closed {}, has ended {}",
             self.who,
