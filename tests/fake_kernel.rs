@@ -475,8 +475,7 @@ fn a_stop_hears_a_last_line_that_only_fin_ends() {
     let fd = bench.world.connect_to(SECOND_LISTENER);
     bench.settle();
     bench.ask(fd, "Ann\n");
-    // The signal ends a wait before anything else is looked at: what has arrived is reported by the next ones. A read that
-    // empties the socket does not tell of FIN, so both take two.
+    // The signal ends a wait before anything else is looked at. A read that empties the socket does not tell of FIN.
     bench.world.signal(Signal::Terminate);
     assert!(bench.event_loop.turn());
     bench.world.send(fd, "/ping");

@@ -130,8 +130,7 @@ impl Bench {
     /// Turns until nothing is left to do: letters are read one turn after they were posted.
     fn settle(&mut self) -> bool {
         let mut idle = 0;
-        // A server that stops looks around for some turns before it ends.
-        while idle < 6 {
+        while idle < 3 {
             if !self.event_loop.turn() {
                 return false;
             }

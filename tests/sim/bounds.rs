@@ -15,6 +15,8 @@ use super::world::State;
 
 /// What the wheel and a turn may add to a deadline, in microseconds.
 const LATE: u64 = 1_000_000;
+/// How long the rest of what a refused client says is read, in microseconds.
+pub const DRAIN_TIME: u64 = 2_000_000;
 
 /// What may lie in the kernel's way between a bound and what is seen of it: one turn's worth of everything.
 const SLACK: u64 = 64 * 1024;
@@ -71,6 +73,7 @@ impl State {
     fn judge_bounds(&mut self) {
         self.judge_slow();
         self.judge_pings();
+        self.judge_silence();
         let uploads = self.disk.temporaries() as u64;
         if uploads > 0 {
             // What somebody has left is a helper's until it is written and removed.
@@ -110,6 +113,43 @@ impl State {
                 let how = format!("{waits} bytes have waited for client {index} for too long");
                 return self.breaks("queues", how);
             }
+        }
+    }
+
+    /// Who takes too long is gone: with the rest of a line, with anything at all, or with FIN behind a refusal.
+    fn judge_silence(&mut self) {
+        let message = self.most(|limits| limits.message_timeout.as_micros() as u64);
+        let idle = self.regimes.iter().map(|limits| limits.idle_timeout.as_micros() as u64);
+        let (least, idle) = idle.fold((u64::MAX, 0), |(least, most), idle| (least.min(idle), most.max(idle)));
+        if self.jumps > 0 {
+            return;
+        }
+        for index in 0..self.clients.len() {
+            let (client, socket) = (&self.clients[index], &self.sockets[index]);
+            let has_passed = |since: u64, time: u64| self.now > since + time + LATE;
+            if !socket.is_open() || socket.rst {
+                continue;
+            }
+            let is_alone = socket.has_read_all()
+                && socket.why.is_none()
+                && !matches!(client.wire, Wire::Echo | Wire::Files);
+            let what = if socket.refused.is_some_and(|since| has_passed(since, DRAIN_TIME)) {
+                "was refused"
+            } else if is_alone
+                && matches!(&client.talk, Talk::Line(line) if line.told <= socket.written)
+                && socket.began.is_some_and(|since| has_passed(since, message))
+            {
+                "has a line that does not end"
+            } else if is_alone
+                && least > 0
+                && has_passed(socket.heard.max(self.reloaded), idle)
+                && client.awaits().is_none()
+            {
+                "is idle"
+            } else {
+                continue;
+            };
+            return self.breaks("progress", format!("client {index} {what} and is still there"));
         }
     }
 

@@ -30,6 +30,8 @@ struct State {
     names: BTreeMap<String, usize>,
     files: Vec<File>,
     open: BTreeMap<RawFd, Open>,
+    /// So many files were opened so far.
+    opened: u64,
     free: u64,
     /// Names that were to be removed, and could not be.
     stranded: BTreeSet<String>,
@@ -40,12 +42,13 @@ struct State {
 struct File {
     bytes: Vec<u8>,
     mtime: u64,
-    /// By which descriptor.
-    locked: Option<RawFd>,
+    /// By whoever opened it as this number. Descriptors are given out again, and other seeds take some, too.
+    locked: Option<u64>,
 }
 
 struct Open {
     file: usize,
+    number: u64,
     other_end: UnixStream,
 }
 
@@ -58,6 +61,7 @@ impl SimDisk {
             names: BTreeMap::new(),
             files: Vec::new(),
             open: BTreeMap::new(),
+            opened: 0,
             free,
             stranded: BTreeSet::new(),
             published: 0,
@@ -171,18 +175,18 @@ impl State {
         let (given, other_end) = UnixStream::pair().expect("a socket pair");
         other_end.set_nonblocking(true).expect("a socket");
         let given = OwnedFd::from(given);
-        self.open.insert(given.as_raw_fd(), Open { file, other_end });
+        self.opened += 1;
+        self.open.insert(given.as_raw_fd(), Open { file, number: self.opened, other_end });
         Ok(given)
     }
 
     fn lock(&mut self, file: usize, fd: &OwnedFd) -> Result<(), DiskFault> {
-        if let Some(holder) = self.files[file].locked
-            && self.is_open(holder)
-            && self.open[&holder].file == file
-        {
+        let holder = self.files[file].locked;
+        let holder = self.open.iter().find(|(_, open)| Some(open.number) == holder).map(|(fd, _)| *fd);
+        if holder.is_some_and(|holder| self.is_open(holder)) {
             return Err(DiskFault::Busy);
         }
-        self.files[file].locked = Some(fd.as_raw_fd());
+        self.files[file].locked = Some(self.open[&fd.as_raw_fd()].number);
         Ok(())
     }
 

@@ -52,7 +52,7 @@ pub fn limits(rng: &mut Rng) -> Limits {
         ]),
         ..usual
     };
-    if rng.one_in(10) {
+    if rng.one_in(6) {
         limits.max_connections_per_ip = Some(rng.range(0, 4) as u32);
     }
     if rng.one_in(8) {

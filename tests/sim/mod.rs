@@ -4,10 +4,11 @@
 //! `world/` is the kernel and its time, `disk.rs` the disk, `faults.rs` what goes wrong; `client/` is who connects and
 //! what it expects, `draw.rs` who of them comes and under which limits, `steward.rs` who changes those; `room.rs` is the
 //! chat as it should be, `bucket.rs` the rate limit, `spy.rs` how we hear what the real one is asked; `oracle/` is
-//! what must hold, `bounds.rs` what must stay within limits.
+//! what must hold, `bounds.rs` what must stay within limits, `calls.rs` what may be asked of the kernel.
 
 mod bounds;
 mod bucket;
+mod calls;
 pub mod client;
 pub mod disk;
 mod draw;

@@ -19,8 +19,8 @@ use crate::transport::io::{Io, IoFault, Millis};
 /// A stop is under way.
 pub(super) struct Stopping {
     deadline: Millis,
-    /// What had arrived when it began is still answered: so many more waits that do not sleep report everyone whose
-    /// socket held something, and everyone again whose FIN was behind it.
+    /// What had arrived when it began is still answered: so many more waits that do not sleep report everyone
+    /// whose socket held something.
     sweeps: usize,
     /// When all is quiet, so many more of them: who has asked meanwhile is told that it is too late, and does not find a
     /// connection that was reset over his question.
@@ -45,12 +45,8 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                     let deadline = self.hub.now + self.hub.limits.shutdown_grace;
                     let waits = self.hub.conns.len().div_ceil(EVENTS_PER_WAIT).max(1);
                     // One is counted at the end of this turn.
-                    self.stopping = Some(Stopping {
-                        deadline,
-                        sweeps: 1 + 2 * waits,
-                        last_looks: waits,
-                        is_quiet: false,
-                    });
+                    self.stopping =
+                        Some(Stopping { deadline, sweeps: 1 + waits, last_looks: waits, is_quiet: false });
                     self.close_listeners();
                     self.tell_stopping();
                 }
@@ -130,9 +126,11 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         self.scratch.resize(read_chunk, 0);
         // No more than others may read in a turn; the socket is still watched for the rest.
         for _ in 0..(max_read_per_turn / read_chunk).max(1) {
-            let Some(conn) = self.hub.conns.get_mut(id) else { return };
+            let Some(conn) = self.hub.conns.get_mut(id).filter(|conn| conn.readable) else { return };
             match self.io.read(conn.fd, &mut [IoSliceMut::new(&mut self.scratch), IoSliceMut::new(&mut [])]) {
                 Ok(n) if n > 0 => {
+                    // A short read has emptied the socket.
+                    conn.readable = n == read_chunk;
                     conn.discarded += n as u32;
                     self.hub.counters.drained += n as u64;
                     if conn.discarded as usize > most {
@@ -140,7 +138,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                         return self.end(id, Closed::BadFrame, Phase::Over(false));
                     }
                 }
-                Err(IoFault::WouldBlock) => return,
+                Err(IoFault::WouldBlock) => conn.readable = false,
                 _ => return self.end(id, Closed::BadFrame, Phase::Over(false)),
             }
         }

@@ -272,9 +272,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                     framer.fresh_read(input.ring.run(0)[0]);
                 }
                 conn.heard = self.hub.now;
-                // A short read has emptied the socket: to ask once more would cost a call to learn that.
+                // A short read has emptied the socket: to ask once more would cost a call to learn that. At a stop it is
+                // asked: a connection behind whose bytes FIN waits is not yet caught up.
                 conn.drained = n < room;
-                conn.readable = !conn.drained;
+                conn.readable = !conn.drained || self.stopping.is_some();
                 true
             }
             Err(IoFault::WouldBlock) => {

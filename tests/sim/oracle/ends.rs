@@ -3,6 +3,7 @@
 use rawline::Limits;
 use rawline::api::{Closed, ConnId, Peer};
 
+use crate::sim::bounds::DRAIN_TIME;
 use crate::sim::client::Talk;
 use crate::sim::client::rpc::Abuse;
 use crate::sim::faults::Fault;
@@ -50,6 +51,7 @@ impl State {
             Talk::Echo(_) | Talk::Files(_) => 0,
         };
         let makes_short = [Fault::ShortWrite, Fault::WriteAgain].iter().any(|&kind| self.faults.has(kind));
+        let falls_short = self.writes_fall_short();
         let State { clients, sockets, .. } = self;
         let (client, socket) = (&mut clients[index], &mut sockets[index]);
         let lived = now - socket.accepted.unwrap_or(now);
@@ -77,12 +79,31 @@ impl State {
             (Closed::Panicked, Talk::Rpc(rpc)) => rpc.may_panic,
             (Closed::MessageTimeout, _) => {
                 // It is the client who is slow, not us who do not read.
-                let is_read = socket.unread.is_none_or(|since| now < since + 200_000);
+                let is_read = socket.unread.is_none_or(|since| now < since + 200_000)
+                    && !matches!(&client.talk, Talk::Files(files) if files.is_sending());
                 jumps > 0 || is_read && socket.began.is_some_and(|began| now >= began + message - 1_000)
             }
-            (Closed::IdleTimeout, _) => idle > 0 && now >= socket.heard + idle - 1_000,
-            (Closed::WriteTimeout, _) => pushes > 0 && now >= socket.took + write - 1_000,
-            (Closed::OutSoft, _) => pushes > soft.0 && lived >= soft.1 - 1_000,
+            (Closed::IdleTimeout, talk) => {
+                let is_heard = match talk {
+                    Talk::Rpc(rpc) => rpc.has_been_heard(),
+                    Talk::Line(line) => line.plan.is_empty() || line.is_limited,
+                    Talk::Echo(_) | Talk::Files(_) => true,
+                };
+                (is_heard || jumps > 0) && idle > 0 && now >= socket.heard + idle - 1_000
+            }
+            (Closed::WriteTimeout, _) => {
+                let is_full = falls_short || socket.is_blocked;
+                pushes > 0 && now >= socket.took + write - 1_000 && is_full
+            }
+            (Closed::OutSoft, _) => {
+                // What would be left if it were given as much as it takes now.
+                let takes = if falls_short || socket.is_blocked {
+                    0
+                } else {
+                    socket.room.1.saturating_sub(socket.outbox.len())
+                };
+                pushes > soft.0 + takes as u64 && lived >= soft.1 - 1_000
+            }
             (Closed::TotalOut, talk) => talk.due() > socket.written && total < 1_000_000,
             // It is judged only behind a try to write.
             (Closed::SlowConsumer, _) => {
@@ -132,6 +153,7 @@ impl State {
     pub fn judge_close(&mut self, index: usize, cut: bool, unread: bool) {
         let (jumps, stopping, now) = (self.jumps, self.stopping.is_some(), self.now);
         let idle = self.limits.file_idle_timeout.as_micros() as u64;
+        let drain_max = self.regimes.iter().map(|limits| limits.drain_max as u64).min().unwrap_or(0);
         let (client, socket) = (&mut self.clients[index], &mut self.sockets[index]);
         let seated = self.seats.iter().flatten().any(|&seat| seat == index);
         if seated {
@@ -173,6 +195,14 @@ impl State {
                 if unread && client.out.is_empty() && socket.drained == 0 =>
             {
                 Some("what follows the error was not read, so the error may be lost")
+            }
+            _ if excused || jumps > 0 => None,
+            _ if cut && socket.server_fin => Some("it was cut behind the error, which may be lost"),
+            _ if socket.refused.is_some_and(|since| now < since + DRAIN_TIME - 1_000)
+                && !socket.fin
+                && socket.drained < drain_max =>
+            {
+                Some("the rest of what it says was not waited for")
             }
             _ => None,
         };

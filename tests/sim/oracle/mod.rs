@@ -15,6 +15,8 @@
 //! - `alive`: whoever comes after all that went wrong is served as if nothing had been.
 //! - `progress`: when nothing more can happen, everybody who reads has got all that was for him.
 //! - `busy`: turns that move nothing do not follow one another.
+//! - `sleep`: the server does not sleep while something could leave, or the rest of a refused client be read.
+//! - `calls`: nothing is read of which nothing was reported, and nothing tried again that takes nothing.
 //! - `fair`: no client gets more than its budget in one turn, of bytes or of requests, and nobody asks in a turn in
 //!   which enough was said.
 //! - `rate`: who is too fast is refused, and nobody else.

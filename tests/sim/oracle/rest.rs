@@ -95,8 +95,7 @@ impl State {
     /// The server has stopped: what had arrived by then is answered, unless something came between.
     pub fn judge_stop(&mut self) {
         // These make a server believe that nothing had arrived.
-        let blinds =
-            [Fault::ShortRead, Fault::ReadAgain, Fault::Cut].iter().any(|&kind| self.faults.has(kind));
+        let blinds = [Fault::ReadAgain, Fault::Cut].iter().any(|&kind| self.faults.has(kind));
         if blinds || self.jumps > 0 {
             return;
         }

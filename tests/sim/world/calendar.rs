@@ -164,7 +164,15 @@ impl State {
                         }
                     }
                     self.signals.push_back(Signal::Terminate);
+                    if self.stopping.is_some() {
+                        // Somebody is impatient.
+                        continue;
+                    }
                     self.stopping = Some(self.now);
+                    if self.rng.one_in(4) {
+                        let again = self.rng.range(0, 6_000_000);
+                        self.enter(self.now + again, Happening::Stop);
+                    }
                     for (client, socket) in self.clients.iter_mut().zip(&self.sockets) {
                         let fin = u64::from(socket.fin && client.wire != Wire::Echo);
                         client.owed = if socket.is_open() && !socket.rst { client.sent + fin } else { 0 };
@@ -206,7 +214,7 @@ impl State {
     }
 
     /// One client does what it has to do.
-    fn act(&mut self, index: usize) {
+    pub(super) fn act(&mut self, index: usize) {
         let State { clients, sockets, rng, limits, shelf, stopping, .. } = self;
         let (client, socket) = (&mut clients[index], &mut sockets[index]);
         let (stopping, turned_away) = (stopping.is_some(), socket.turned_away);

@@ -86,6 +86,18 @@ impl State {
         }
     }
 
+    /// The server learns of these.
+    fn report(&mut self, events: &[Event]) {
+        for &index in self.fds.iter().flatten() {
+            let socket = &mut self.sockets[index];
+            let Some((token, _)) = socket.watched else { continue };
+            for event in events.iter().filter(|event| event.token == token) {
+                socket.is_reported |= event.readable || event.hangup;
+                socket.is_blocked &= !event.writable;
+            }
+        }
+    }
+
     fn watch_for_spinning(&mut self) {
         if self.moved || self.now > self.idle.1 + 100_000 {
             self.idle = (0, self.now);
@@ -191,6 +203,7 @@ impl State {
         if self.sockets[index].server_fin {
             self.breaks("kernel", format!("{call} writes behind FIN"));
         }
+        self.judge_write(index);
         if self.faults.strike(&mut self.rng, Fault::SocketMemory) {
             self.sockets[index].starved = true;
             self.clients[index].doomed = true;
@@ -212,6 +225,7 @@ impl State {
             return Ok(all);
         }
         if room == 0 || self.faults.strike(&mut self.rng, Fault::WriteAgain) {
+            self.sockets[index].is_blocked = true;
             return Err(IoFault::WouldBlock);
         }
         let mut n = all.min(room);
@@ -226,6 +240,7 @@ impl State {
             left -= take;
         }
         socket.written += n as u64;
+        socket.is_blocked = n < all;
         self.moved_bytes.1 += n as u64;
         socket.took = self.now;
         self.progress();
@@ -300,12 +315,26 @@ impl Io for World {
             }
             let next = state.calendar.peek().map(|Reverse(entry)| entry.0);
             match next.into_iter().chain(deadline).min() {
-                Some(at) => state.now = state.now.max(at),
+                Some(at) => {
+                    if at > state.now {
+                        state.judge_sleep();
+                    }
+                    state.now = state.now.max(at);
+                }
                 None if state.asleep_for_good() => {
                     state.asleep = true;
                     break;
                 }
                 None => {}
+            }
+        }
+        state.report(events);
+        if state.faults.strike(&mut state.rng, Fault::Meanwhile) {
+            for _ in 0..3 {
+                let index = state.rng.size(0, state.clients.len() - 1);
+                if state.sockets[index].is_open() {
+                    state.act(index);
+                }
             }
         }
         let n = events.len() as u64;
@@ -512,6 +541,7 @@ impl Io for World {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
         let Some(index) = state.socket(fd, "read") else { return Err(IoFault::Other(9)) };
+        state.judge_read(index);
         if into[0].is_empty() && into[1].is_empty() {
             state.breaks("kernel", "a read has no room");
             return Err(IoFault::WouldBlock);
@@ -529,6 +559,7 @@ impl Io for World {
             return Err(IoFault::Reset);
         }
         if socket.inbox.is_empty() {
+            socket.is_reported = false;
             if socket.fin {
                 state.progress();
                 state.note(5, fd as u64, 0);
@@ -537,6 +568,7 @@ impl Io for World {
             return Err(IoFault::WouldBlock);
         }
         if state.faults.strike(&mut state.rng, Fault::ReadAgain) {
+            state.sockets[index].is_reported = false;
             state.progress();
             return Err(IoFault::WouldBlock);
         }
@@ -555,6 +587,7 @@ impl Io for World {
             socket.inbox.drain(..take);
             n += take;
         }
+        socket.is_reported = n == into[0].len() + into[1].len();
         socket.heard = state.now;
         socket.unread = (!socket.inbox.is_empty()).then_some(state.now);
         socket.read += n as u64;
@@ -621,6 +654,7 @@ impl Io for World {
         let mut state = self.0.borrow_mut();
         let Some(index) = state.socket(fd, "shutdown") else { return };
         state.progress();
+        state.sockets[index].refused = Some(state.now);
         if std::mem::replace(&mut state.sockets[index].server_fin, true) {
             state.breaks("kernel", "FIN is sent twice");
         }

@@ -85,6 +85,12 @@ pub struct Socket {
     pub why: Option<Closed>,
     /// Bytes of it that were read behind the server's FIN.
     pub drained: u64,
+    /// Readiness to read was reported, and no read has emptied it since.
+    pub is_reported: bool,
+    /// It took less than it was given, and no readiness to write was reported since.
+    pub is_blocked: bool,
+    /// When the server has sent FIN.
+    pub refused: Option<u64>,
     /// Only full segments leave.
     pub corked: bool,
     reads_this_turn: usize,
@@ -103,9 +109,14 @@ impl Socket {
         self.is_open() && self.inbox.is_empty()
     }
 
+    /// What the server watches it for, if it is open.
+    pub fn interest(&self) -> Option<Interest> {
+        self.watched.map(|(_, interest)| interest).filter(|_| self.is_open())
+    }
+
     /// Whether the server has more for it than it takes.
     pub fn waits_to_write(&self) -> bool {
-        self.is_open() && self.watched.is_some_and(|(_, interest)| interest.write)
+        self.interest().is_some_and(|interest| interest.write)
     }
 }
 

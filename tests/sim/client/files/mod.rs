@@ -151,6 +151,11 @@ impl FileTalk {
         self.awaited.push_back((awaited, self.own.clone(), u64::MAX));
     }
 
+    /// Whether the server has asked for the bytes of an upload, and waits for them.
+    pub fn is_sending(&self) -> bool {
+        matches!(self.awaited.front(), Some((Awaited::Stored(..), ..)))
+    }
+
     /// What it asked last ends behind so many bytes.
     pub fn ends_at(&mut self, said: u64) {
         self.awaited
