@@ -347,7 +347,7 @@ fn flush_one(
     }
     if sent.is_ok() && conn.outbox.unsent_pushes() > out_hard && !conn.writable {
         // The bound is judged only after an attempt to write.
-        sent = turn.flush(&mut conn.outbox, true, now, |slices| io.write(fd, slices));
+        sent = conn.outbox.retry(now, |slices| io.write(fd, slices));
     }
     match sent {
         Ok(()) if conn.outbox.unsent_pushes() > out_hard => lost.push((id, Closed::SlowConsumer)),

@@ -101,6 +101,28 @@ impl Outbox {
         (self.first, self.last, self.seen, self.answers) = (NONE, NONE, 0, 0);
     }
 
+    /// Tries to send the backlog, behind a flush of this turn that was not to try.
+    ///
+    /// # Errors
+    /// Those of `send`, except that `WouldBlock` is not one.
+    pub fn retry(
+        &mut self,
+        now: Millis,
+        mut send: impl FnMut(&[IoSlice<'_>]) -> Result<usize, IoFault>,
+    ) -> Result<(), IoFault> {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.send(now, &mut send)?;
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Counts what is left behind a try to send.
+    fn settle(&mut self) {
+        self.backlog.take_if(|backlog| backlog.is_empty());
+        self.answers = self.backlog.as_ref().map_or(0, |backlog| backlog.answers as u32);
+    }
+
     /// Whether a flush has seen everything: it has left, or is in the backlog.
     pub fn is_flushed(&self) -> bool {
         self.first == NONE
@@ -264,7 +286,7 @@ impl Turn {
         }
     }
 
-    /// Sends what the outbox has, by one call of `send` at most; what the kernel does not take becomes its
+    /// Once in a turn: sends what the outbox has, by one call of `send` at most; what the kernel does not take becomes its
     /// backlog. `writable` says that a backlog is worth a try: a blocked socket is left alone otherwise.
     ///
     /// # Errors
@@ -305,8 +327,7 @@ impl Turn {
             }
         }
         (outbox.first, outbox.last) = (NONE, NONE);
-        outbox.backlog.take_if(|backlog| backlog.is_empty());
-        outbox.answers = outbox.backlog.as_ref().map_or(0, |backlog| backlog.answers as u32);
+        outbox.settle();
         Ok(())
     }
 
@@ -723,6 +744,26 @@ mod tests {
         }
         assert_eq!(socket.look(), (expected, vec![SLICES; 3]));
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_second_try_in_one_turn_repeats_nothing() {
+        let (mut turn, mut socket) = (Turn::default(), Socket::default());
+        let mut hears = listener(&mut turn, 0);
+        broadcast(&mut turn, None, "first");
+        socket.flush(&mut turn, &mut hears, true, 2);
+        turn.reset();
+        broadcast(&mut turn, None, "second");
+        answer(&mut turn, &mut hears, "answer");
+        broadcast(&mut turn, None, "third");
+        socket.flush(&mut turn, &mut hears, false, ALL);
+        assert_eq!(socket.look().0, "fi");
+        hears.retry(Millis(0), |slices| socket.take(slices, ALL)).unwrap();
+        assert_eq!(socket.look().0, "rst0second0answerthird0");
+        assert!(hears.is_empty() && hears.unsent_answers() == 0);
+        turn.reset();
+        socket.flush(&mut turn, &mut hears, true, ALL);
+        assert_eq!(socket.look(), (String::new(), vec![]));
     }
 
     #[test]
