@@ -2,7 +2,7 @@
 //!
 //! Nothing is drawn while the run goes on but by those who act; so a client can be told whole before it begins.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use rawline::{Limits, Wire};
@@ -25,6 +25,8 @@ pub fn limits(rng: &mut Rng) -> Limits {
         max_line_bytes: *rng.pick(&[4096, 2500]),
         max_depth: *rng.pick(&[8, 64]),
         max_batch: *rng.pick(&[12, 16, usual.max_batch]),
+        // So small that rings wrap, and grow while they do.
+        read_chunk: *rng.pick(&[20, 64, 500, 2_000, usual.read_chunk, usual.read_chunk]),
         max_read_per_turn: *rng.pick(&[100, 5_000, usual.max_read_per_turn]),
         max_requests_per_turn: *rng.pick(&[1, 2, 7, usual.max_requests_per_turn]),
         out_high,
@@ -41,7 +43,7 @@ pub fn limits(rng: &mut Rng) -> Limits {
             usual.max_upload_bytes,
             usual.max_upload_bytes,
         ]),
-        disk_reserve: 100_000,
+        disk_reserve: *rng.pick(&[100_000, 30_000]),
         out_soft: *rng.pick(&[1_000, usual.out_soft, usual.out_soft]),
         out_soft_seconds: Duration::from_millis(*rng.pick(&[300, 2_000, 10_000])),
         total_out_bytes: *rng.pick(&[
@@ -84,6 +86,7 @@ pub fn other_limits(rng: &mut Rng, before: &Limits) -> Limits {
     Limits {
         max_connections: fresh.max_connections,
         max_connections_per_ip: fresh.max_connections_per_ip,
+        read_chunk: fresh.read_chunk,
         max_read_per_turn: fresh.max_read_per_turn,
         max_requests_per_turn: fresh.max_requests_per_turn,
         out_high: fresh.out_high,
@@ -91,6 +94,7 @@ pub fn other_limits(rng: &mut Rng, before: &Limits) -> Limits {
         out_hard: fresh.out_hard.max(before.out_soft),
         max_fanout_per_turn: fresh.max_fanout_per_turn,
         max_uploads: fresh.max_uploads,
+        disk_reserve: fresh.disk_reserve,
         message_timeout: fresh.message_timeout,
         write_timeout: fresh.write_timeout,
         name_timeout: fresh.name_timeout,
@@ -115,14 +119,22 @@ pub fn invite(rng: &mut Rng, state: &mut State) {
         [1, 1, 1, 4],
         [0, 0, 0, 1],
         [1, 0, 3, 0],
+        [0, 0, 1, 0],
         [5, 3, 2, 2],
     ]);
     let span = *rng.pick(&[1_000, 300_000, 3_000_000]);
     let busy = *rng.pick(&[4, 12, 30]);
     let busy = if most > 100 { 4 } else { busy };
-    let own = Ipv4Addr::LOCALHOST;
-    let hosts =
-        *rng.pick(&[[own; 3], [own; 3], [own, Ipv4Addr::new(127, 8, 8, 8), Ipv4Addr::new(192, 0, 2, 1)]]);
+    let own = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let far = Ipv4Addr::new(192, 0, 2, 1);
+    let near = IpAddr::from(Ipv4Addr::new(127, 8, 8, 8));
+    // Through a listener for IPv6 the same machine comes under another name.
+    let hosts = *rng.pick(&[
+        [own; 3],
+        [own; 3],
+        [own, near, far.into()],
+        [own, far.into(), far.to_ipv6_mapped().into()],
+    ]);
     for _ in 0..count {
         let mut draw = rng.size(0, weights.iter().sum::<usize>() - 1);
         let wire = *WIRES
@@ -256,7 +268,7 @@ fn client(
         eof: false,
         sent: 0,
         ends: Default::default(),
-        host: Ipv4Addr::LOCALHOST,
+        host: Ipv4Addr::LOCALHOST.into(),
         owed: 0,
         is_too_late: false,
         talk,

@@ -9,7 +9,7 @@ pub mod rpc;
 
 use std::cell::OnceCell;
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use rawline::{Limits, Wire};
@@ -94,7 +94,7 @@ pub struct Client {
     /// Where its messages end, of those that the server has not read, in bytes from the start.
     pub ends: VecDeque<u64>,
     /// Where it connects from.
-    pub host: Ipv4Addr,
+    pub host: IpAddr,
     /// Bytes of it that had arrived when the server was told to stop: it is answered, if nothing comes between.
     pub owed: u64,
     /// Behind that, when all of it was answered, it is heard no more.

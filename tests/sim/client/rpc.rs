@@ -403,7 +403,7 @@ impl Rpc {
                 ];
                 let name = match rng.range(0, 5) {
                     0 => None,
-                    1 => Some("n".repeat(rng.size(48, 52))),
+                    1 => Some(rng.pick(&["n", "ж"]).repeat(rng.size(48, 52))),
                     2 if rng.one_in(2) => Some(format!("a{}b", almost_hidden(rng))),
                     _ => Some(rng.pick(NAMES).to_string()),
                 };

@@ -1,5 +1,6 @@
 //! What the service is asked and told: in whose name, in which order, how often; and what must come of it.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use rawline::Wire;
@@ -150,7 +151,8 @@ impl State {
                     None | Some("full") => {
                         let user = |(who, name): &(u16, String)| {
                             let host = self.clients[usize::from(who - PORT)].host;
-                            format!("{{\"username\":{},\"address\":\"{host}:{who}\"}}", json(name))
+                            let address = SocketAddr::from((host, *who));
+                            format!("{{\"username\":{},\"address\":\"{address}\"}}", json(name))
                         };
                         let users: Vec<String> = self.room.users.iter().map(user).collect();
                         Outcome::Result(format!(
@@ -196,7 +198,7 @@ impl State {
                 self.panics += 1;
                 Outcome::Error(-32603, "Internal error")
             }
-            "get_stats" if !self.clients[index].host.is_loopback() => {
+            "get_stats" if !self.clients[index].host.to_canonical().is_loopback() => {
                 Outcome::Refused(-32025, "Statistics are for the server's own machine only".into())
             }
             "get_stats" if matches!(arg, None | Some("simple" | "full")) => Outcome::Stats(self.numbers()),

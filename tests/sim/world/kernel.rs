@@ -36,7 +36,9 @@ impl State {
             let socket = &mut self.sockets[index];
             let Some((token, interest)) = socket.watched else { continue };
             let readable = interest.read && (!socket.inbox.is_empty() || socket.fin || socket.rst);
-            let writable = interest.write && (socket.outbox.len() < socket.room.1 || socket.rst);
+            // Linux tells of room only when a third of it is free.
+            let has_room = socket.outbox.len() <= socket.room.1 * 2 / 3;
+            let writable = interest.write && (has_room || socket.rst);
             let hangup = socket.rst || socket.fin && socket.server_fin;
             let event = Event { token, readable, writable, hangup };
             if kqueue {
@@ -436,9 +438,9 @@ impl Io for World {
         let (mut open, mut of_host) = (0, 0);
         for &other in state.fds.iter().flatten() {
             open += 1;
-            of_host += u32::from(state.clients[other].host == host);
+            of_host += u32::from(state.clients[other].host.to_canonical() == host.to_canonical());
         }
-        let elsewhere = if host.is_loopback() { 0 } else { 64 };
+        let elsewhere = if host.to_canonical().is_loopback() { 0 } else { 64 };
         let most = state.limits.max_connections_per_ip.unwrap_or(elsewhere);
         let is_full = open > state.limits.max_connections || most > 0 && of_host > most;
         if is_full {
