@@ -3,11 +3,6 @@
 //! Bounds are looked at when a turn is over. What waits for a client is counted from what it was told and what the kernel
 //! took of it, so it is never more than what the server keeps.
 
-use std::sync::Arc;
-
-use rawline::transport::codec::files::{NO_DIGEST, Version};
-use rawline::transport::files::store::{Done, Job, Store};
-use rawline::transport::files::upload::Put;
 use rawline::{Limits, Stats, Wire};
 
 use super::client::Talk;
@@ -33,8 +28,11 @@ impl State {
         // As many turns as the server takes to learn of everything that had arrived when it was told to stop.
         if self.told_to_stop.is_some_and(|told| self.turns > told + 20) {
             for (client, socket) in self.clients.iter_mut().zip(&self.sockets) {
-                // Version 1 does not say when something is stored.
-                let may_wait = matches!(&client.talk, Talk::Files(files) if files.versions != 1);
+                // Version 1 does not say when something is stored, and of an upload that broke off nobody says anything.
+                let may_wait = matches!(
+                    &client.talk,
+                    Talk::Files(files) if files.versions != 1 || files.has_broken_off
+                );
                 client.is_too_late |= socket.has_read_all() && client.awaits().is_none() && !may_wait;
             }
         }
@@ -74,18 +72,7 @@ impl State {
         self.judge_slow();
         self.judge_pings();
         self.judge_silence();
-        let uploads = self.disk.temporaries() as u64;
-        if uploads > 0 {
-            // What somebody has left is a helper's until it is written and removed.
-            let left = |(socket, client): (&super::world::Socket, &super::client::Client)| {
-                client.wire == Wire::Files
-                    && (!socket.is_open() || socket.fin || socket.rst || socket.deaf || client.doomed)
-            };
-            let left = self.sockets.iter().zip(&self.clients).filter(|&pair| left(pair)).count() as u64;
-            if uploads > self.most(|limits| limits.max_uploads as u64) + left {
-                self.breaks("limits", format!("{uploads} uploads are under way"));
-            }
-        }
+        self.judge_uploads();
     }
 
     /// Who stays behind for too long is cut, and so is who takes nothing at all.
@@ -193,23 +180,6 @@ impl State {
             if value != Some(0) {
                 self.breaks("leftovers", format!("all have gone, and {name} {label:?} is {value:?}"));
             }
-        }
-    }
-
-    /// No upload is under way: all the space that the disk has can be promised to one, and not a byte more.
-    pub fn judge_space(&mut self, store: &Arc<Store>) {
-        let Some(free) = self.disk.free().checked_sub(self.limits.disk_reserve as u64) else { return };
-        let begin = |size| {
-            let name = "the last one".to_owned();
-            store.run(Job::Begin(Put { version: Version::One, name, size, digest: NO_DIGEST }))
-        };
-        let all = begin(free);
-        if !matches!(all, Some(Done::Begun(_))) {
-            self.breaks("leftovers", format!("{free} bytes are free, and promised to nobody who is there"));
-        }
-        let can_give_up = self.disk.contents().iter().any(|(name, _)| name.starts_with(".rawline-"));
-        if !can_give_up && matches!(begin(1), Some(Done::Begun(_))) {
-            self.breaks("files", "space is promised twice");
         }
     }
 }

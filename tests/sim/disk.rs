@@ -1,5 +1,7 @@
 //! A disk made of vectors, with a directory of its own, that fails when it is told to.
 //!
+//! It sees what is done to uploads that can be resumed, and to its space, so it judges that at once.
+//!
 //! An open file is one end of a socket pair, since whoever has opened it closes a real descriptor: the other end tells
 //! whether he has. The bytes are here.
 
@@ -10,6 +12,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use rawline::limits::PARTIALS_KEPT;
+use rawline::transport::files::digest::Hasher;
 use rawline::transport::io::{Disk, DiskFault, Meta};
 
 use super::faults::{Fault, Faults};
@@ -18,6 +22,14 @@ use super::rng::Rng;
 const EIO: i32 = 5;
 const EMFILE: i32 = 24;
 
+/// More than anybody needs.
+const PLENTY: u64 = 1 << 40;
+/// How uploads under way are called that cannot be resumed, and those that can.
+const TEMPORARY: &str = ".rawline-tmp-";
+pub const PARTIAL: &str = ".rawline-part-";
+/// Who holds a lock that is another server's.
+const ANOTHER: (RawFd, u64) = (-1, 0);
+
 /// The disk; clones are the same one.
 #[derive(Clone)]
 pub struct SimDisk(Arc<Mutex<State>>);
@@ -25,14 +37,21 @@ pub struct SimDisk(Arc<Mutex<State>>);
 struct State {
     rng: Rng,
     faults: Faults,
-    /// Seconds since 1970, which may jump.
+    /// Seconds since 1970, which may jump: now, and when all began.
     clock: u64,
+    born: u64,
     names: BTreeMap<String, usize>,
     files: Vec<File>,
     open: BTreeMap<RawFd, Open>,
     /// So many files were opened so far.
     opened: u64,
     free: u64,
+    /// The least that uploads had to leave free so far.
+    reserve: u64,
+    /// Calls of it may have failed.
+    fails: bool,
+    /// What was done that must not be: which rule that breaks, and how.
+    wrong: Option<(&'static str, String)>,
     /// Names that were to be removed, and could not be.
     stranded: BTreeSet<String>,
     /// Files that got their name, for good.
@@ -42,27 +61,35 @@ struct State {
 struct File {
     bytes: Vec<u8>,
     mtime: u64,
-    /// By whoever opened it as this number. Descriptors are given out again, and other seeds take some, too.
-    locked: Option<u64>,
+    /// By whoever opened it as this number, and his descriptor. Those are given out again, and other seeds take some, too.
+    locked: Option<(RawFd, u64)>,
 }
 
 struct Open {
     file: usize,
     number: u64,
     other_end: UnixStream,
+    /// It is in memory up to here.
+    warm: u64,
 }
 
 impl SimDisk {
-    pub fn new(rng: Rng, faults: Faults, free: u64) -> Self {
+    /// A disk with this much room, or with as much as anybody needs.
+    pub fn new(rng: Rng, faults: Faults, free: Option<u64>, reserve: usize) -> Self {
+        let fails = faults.fail_the_disk() || faults.fail_at.is_some();
         Self(Arc::new(Mutex::new(State {
             rng,
             faults,
             clock: 1_700_000_000,
+            born: 1_700_000_000,
             names: BTreeMap::new(),
             files: Vec::new(),
             open: BTreeMap::new(),
             opened: 0,
-            free,
+            free: free.unwrap_or(PLENTY),
+            reserve: reserve as u64,
+            fails,
+            wrong: None,
             stranded: BTreeSet::new(),
             published: 0,
         })))
@@ -73,6 +100,15 @@ impl SimDisk {
         let mut state = self.state();
         let file = state.new_file(name);
         state.files[file].bytes = bytes;
+    }
+
+    /// Puts something hidden there that was written so many seconds ago; another server may work on it.
+    pub fn leave(&self, name: &str, bytes: Vec<u8>, age: u64, is_held: bool) {
+        self.put(name, bytes);
+        let mut state = self.state();
+        let file = state.names[name];
+        state.files[file].mtime -= age;
+        state.files[file].locked = is_held.then_some(ANOTHER);
     }
 
     /// What a client of an open file would be sent.
@@ -96,9 +132,57 @@ impl SimDisk {
 
     /// Uploads under way that cannot be resumed.
     pub fn temporaries(&self) -> usize {
+        let mut state = self.state();
+        let names = state.names.iter().filter(|(name, _)| name.starts_with(TEMPORARY));
+        let files: Vec<usize> = names.map(|(_, &file)| file).collect();
+        files.into_iter().filter(|&file| state.is_held(file) && !state.is_anothers(file)).count()
+    }
+
+    /// What was left over and is nobody's: its name, its size and how old it is, the oldest first.
+    pub fn left_over(&self) -> Vec<(String, u64, Duration)> {
+        let mut state = self.state();
+        let hidden = state.names.iter().filter(|(name, _)| name.starts_with(".rawline-"));
+        let mut hidden: Vec<_> = hidden.map(|(name, &file)| (name.clone(), file)).collect();
+        hidden.retain(|&(_, file)| !state.is_held(file));
+        let size_and_age = |file: usize| (state.files[file].bytes.len() as u64, state.age(file));
+        let left = hidden.into_iter().map(|(name, file)| (name, size_and_age(file).0, size_and_age(file).1));
+        let mut left: Vec<_> = left.collect();
+        left.sort_by_key(|&(_, _, age)| std::cmp::Reverse(age));
+        left
+    }
+
+    /// What was done that must not be.
+    pub fn wrong(&self) -> Option<(&'static str, String)> {
+        self.state().wrong.clone()
+    }
+
+    /// Uploads must leave so much free from now on.
+    pub fn reserve(&self, bytes: usize) {
+        let mut state = self.state();
+        state.reserve = state.reserve.min(bytes as u64);
+    }
+
+    /// From now on somebody may need all the room there is.
+    pub fn is_needed(&self) {
+        let mut state = self.state();
+        state.free = state.free.min(PLENTY - 1);
+    }
+
+    /// Up to where an open file is in memory; on a disk that fails nobody knows.
+    pub fn warm_until(&self, fd: RawFd) -> Option<u64> {
         let state = self.state();
-        let names = state.names.range(".rawline-tmp-".to_owned()..".rawline-tmp.".to_owned());
-        names.filter(|(name, _)| !state.stranded.contains(*name)).count()
+        (!state.fails).then(|| state.open[&fd].warm)
+    }
+
+    /// It is in memory up to there.
+    pub fn warm(&self, fd: RawFd, until: u64) {
+        self.state().warm(fd, until);
+    }
+
+    /// How long an open file is.
+    pub fn size(&self, fd: RawFd) -> u64 {
+        let state = self.state();
+        state.files[state.open[&fd].file].bytes.len() as u64
     }
 
     /// How many uploads have got their name.
@@ -118,9 +202,16 @@ impl SimDisk {
         open.into_iter().filter(|&fd| state.is_open(fd)).count()
     }
 
-    pub fn pass(&self, seconds: i64) {
+    /// Somebody sets the clock on the wall by so many seconds.
+    pub fn set_clock(&self, seconds: i64) {
         let mut state = self.state();
-        state.clock = state.clock.saturating_add_signed(seconds);
+        state.born = state.born.saturating_add_signed(seconds);
+    }
+
+    /// So many microseconds have passed since the beginning.
+    pub fn tell(&self, now: u64) {
+        let mut state = self.state();
+        state.clock = state.born + now / 1_000_000;
     }
 
     pub fn cease_faults(&self) {
@@ -157,6 +248,52 @@ impl State {
         self.free.saturating_sub(used)
     }
 
+    fn age(&self, file: usize) -> Duration {
+        Duration::from_secs(self.clock.saturating_sub(self.files[file].mtime))
+    }
+
+    fn is_anothers(&self, file: usize) -> bool {
+        self.files[file].locked == Some(ANOTHER)
+    }
+
+    /// Whether somebody works on it.
+    fn is_held(&mut self, file: usize) -> bool {
+        let Some(holder @ (fd, number)) = self.files[file].locked else { return false };
+        holder == ANOTHER || self.is_open(fd) && self.open[&fd].number == number
+    }
+
+    fn warm(&mut self, fd: RawFd, until: u64) {
+        if let Some(open) = self.open.get_mut(&fd) {
+            open.warm = open.warm.max(until);
+        }
+    }
+
+    fn wrong(&mut self, rule: &'static str, how: String) {
+        self.wrong.get_or_insert((rule, how));
+    }
+
+    /// What can be resumed is kept, unless it is whole and not what was announced. Once nobody works on it, it is kept
+    /// until it is too old, or is the oldest and its room is needed.
+    fn judge_removal(&mut self, name: &str, file: usize) {
+        let Some((announced, size)) = upload_called(name) else { return };
+        let stored = self.files[file].bytes.len() as u64;
+        if self.fails || stored == 0 {
+            return;
+        }
+        let is_right = if self.is_held(file) {
+            stored > size || stored == size && announced != digest_of(&self.files[file].bytes)
+        } else {
+            let age = self.age(file);
+            let partials = self.names.iter().filter(|(name, _)| name.starts_with(PARTIAL));
+            let partials: Vec<usize> = partials.map(|(_, &file)| file).collect();
+            let is_oldest = partials.into_iter().all(|other| self.is_held(other) || self.age(other) <= age);
+            age > PARTIALS_KEPT || self.free < PLENTY && is_oldest
+        };
+        if !is_right {
+            self.wrong("files", format!("{name} is removed with {stored} bytes, and could be resumed"));
+        }
+    }
+
     fn of(&self, fd: BorrowedFd<'_>) -> usize {
         self.open[&fd.as_raw_fd()].file
     }
@@ -176,17 +313,15 @@ impl State {
         other_end.set_nonblocking(true).expect("a socket");
         let given = OwnedFd::from(given);
         self.opened += 1;
-        self.open.insert(given.as_raw_fd(), Open { file, number: self.opened, other_end });
+        self.open.insert(given.as_raw_fd(), Open { file, number: self.opened, other_end, warm: 0 });
         Ok(given)
     }
 
     fn lock(&mut self, file: usize, fd: &OwnedFd) -> Result<(), DiskFault> {
-        let holder = self.files[file].locked;
-        let holder = self.open.iter().find(|(_, open)| Some(open.number) == holder).map(|(fd, _)| *fd);
-        if holder.is_some_and(|holder| self.is_open(holder)) {
+        if self.is_held(file) {
             return Err(DiskFault::Busy);
         }
-        self.files[file].locked = Some(self.open[&fd.as_raw_fd()].number);
+        self.files[file].locked = Some((fd.as_raw_fd(), self.open[&fd.as_raw_fd()].number));
         Ok(())
     }
 
@@ -272,7 +407,18 @@ impl Disk for SimDisk {
             }
             return Err(fault);
         }
-        state.names.remove(name).map(drop).ok_or(DiskFault::NotFound)
+        match state.names.remove(name) {
+            Some(file) => {
+                state.judge_removal(name, file);
+                Ok(())
+            }
+            None => {
+                if !state.fails {
+                    state.wrong("kernel", format!("{name:?} is removed, and is not there"));
+                }
+                Err(DiskFault::NotFound)
+            }
+        }
     }
 
     fn free_bytes(&self) -> Result<u64, DiskFault> {
@@ -283,6 +429,7 @@ impl Disk for SimDisk {
 
     fn read_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> Result<usize, DiskFault> {
         let mut state = self.state();
+        state.warm(file.as_raw_fd(), offset + into.len() as u64);
         state.fail(Fault::DiskError)?;
         let bytes = &state.files[state.of(file)].bytes;
         let from = bytes.len().min(offset as usize);
@@ -308,6 +455,11 @@ impl Disk for SimDisk {
             it.bytes.resize(end, 0);
         }
         it.bytes[offset as usize..end].copy_from_slice(&from[..n]);
+        if n > 0 && state.free() < state.reserve {
+            let (free, reserve) = (state.free(), state.reserve);
+            state
+                .wrong("limits", format!("an upload leaves {free} bytes free, and {reserve} are to stay so"));
+        }
         failed
     }
 
@@ -320,4 +472,19 @@ impl Disk for SimDisk {
     fn clock(&self) -> Duration {
         Duration::from_secs(self.state().clock)
     }
+}
+
+/// What the name of an upload that can be resumed says that it will be: its digest, and its size.
+pub fn upload_called(name: &str) -> Option<(&str, u64)> {
+    let (digest, rest) = name.strip_prefix(PARTIAL)?.split_once('-')?;
+    let (size, _) = rest.split_once('-')?;
+    Some((digest, u64::from_str_radix(size, 16).ok()?))
+}
+
+/// As such a name says it.
+pub fn digest_of(bytes: &[u8]) -> String {
+    let mut hasher = Hasher::default();
+    hasher.update(bytes);
+    let digest = hasher.finish().unwrap_or_default();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use rawline::transport::files::digest;
 use rawline::{Limits, Wire};
 
 use super::client::echo::Echo;
@@ -43,7 +44,7 @@ pub fn limits(rng: &mut Rng) -> Limits {
             usual.max_upload_bytes,
             usual.max_upload_bytes,
         ]),
-        disk_reserve: *rng.pick(&[100_000, 30_000]),
+        disk_reserve: *rng.pick(&[100_000, 30_000, 130_000]),
         out_soft: *rng.pick(&[1_000, usual.out_soft, usual.out_soft]),
         out_soft_seconds: Duration::from_millis(*rng.pick(&[300, 2_000, 10_000])),
         total_out_bytes: *rng.pick(&[
@@ -100,6 +101,49 @@ pub fn other_limits(rng: &mut Rng, before: &Limits) -> Limits {
         name_timeout: fresh.name_timeout,
         idle_timeout: fresh.idle_timeout,
         ..before.clone()
+    }
+}
+
+/// What a server that died has left on the disk, and what another one works on.
+pub fn leave_uploads(rng: &mut Rng, state: &mut State) {
+    const HOUR: u64 = 3600;
+    let State { shelf, disk, .. } = state;
+    for _ in 0..if digest::KNOWN { rng.range(1, 3) } else { 0 } {
+        let size = rng.size(1, 20_000);
+        let content = shelf.content(rng, size);
+        let name = format!("shared {}", rng.range(0, 2));
+        let mut bytes = content.bytes();
+        bytes.truncate(*rng.pick(&[1, size / 2 + 1, size]));
+        if rng.one_in(4) {
+            // Not all that was written before a power cut was on the disk.
+            bytes[0] ^= 1;
+            shelf.spoilt.insert(content.id);
+        }
+        let age = *rng.pick(&[0, HOUR, 24 * HOUR - 10, 24 * HOUR + 1, 30 * HOUR]);
+        disk.leave(&shelf.leave(&name, content), bytes, age, rng.one_in(8));
+    }
+    // A disk that fails may fail when they are looked for.
+    for n in 1..=if shelf.disk_fails { 0 } else { rng.range(0, 2) } {
+        let name = format!(".rawline-tmp-{}-{n}", std::process::id());
+        disk.leave(&name, vec![0; 100], 0, rng.one_in(2));
+    }
+}
+
+/// A crowd of quick clients, on sockets that take much, reads large files: their bites are used up, and their turns'.
+pub fn invite_readers(rng: &mut Rng, state: &mut State) {
+    state.buffer.1 = *rng.pick(&[3_000_000, 6_000_000, 30_000_000]);
+    let size = rng.size(4_000_000, 14_000_000);
+    let content = state.shelf.content(rng, size);
+    state.disk.put("large", content.bytes());
+    state.shelf.known.entry("large".to_owned()).or_default().push(content);
+    let span = *rng.pick(&[10, 1_000]);
+    for _ in 0..rng.range(2, 12) {
+        let who = PORT + state.clients.len() as u16;
+        let mut talk = FileTalk::new(who, rng.size(1, 2), rng.range(0, 2) as u8, false);
+        talk.only_reads = Some("large");
+        let talk = Talk::Files(Box::new(talk));
+        let at = rng.range(0, span);
+        state.add(client(who, Wire::Files, Ending::HalfClose, (1, 300), 65_536, 30_000_000, talk), at);
     }
 }
 

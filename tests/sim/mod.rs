@@ -134,20 +134,23 @@ fn set_up(rng: &mut Rng, plan: Plan) -> World {
         announce_uploads: rng.one_in(2),
         ..Rules::default()
     };
-    let free = if plan == Plan::Drawn && rng.one_in(6) { 3_000_000 } else { 1 << 40 };
-    let disk = SimDisk::new(rng.fork(), disk_faults, free);
+    let room = *rng.pick(&[60_000, 300_000, 3_000_000]);
+    let is_tight = plan == Plan::Drawn && rng.one_in(6);
+    let reserve = limits.disk_reserve;
+    let free = is_tight.then_some(reserve as u64 + room);
+    let disk = SimDisk::new(rng.fork(), disk_faults, free, reserve);
     let world = World::new(rng.fork(), faults, limits, rules, disk);
     {
         let mut state = world.0.borrow_mut();
         let state = &mut *state;
-        state.shelf.disk_fails =
-            matches!(plan, Plan::DiskCall(_)) || free < 1 << 40 || state.faults.fail_the_disk();
+        state.shelf.disk_fails = matches!(plan, Plan::DiskCall(_)) || state.faults.fail_the_disk();
+        state.shelf.is_tight = is_tight;
         state.shelf.max_upload_bytes = state.limits.max_upload_bytes;
         state.shelf.writable = plan != Plan::Drawn || !rng.one_in(6);
         state.shelf.deletes = rng.one_in(2);
         state.shelf.little_endian = rng.one_in(5);
         for n in 0..rng.range(0, 3) {
-            let size = if plan == Plan::Drawn && rng.one_in(30) {
+            let size = if plan == Plan::Drawn && !is_tight && rng.one_in(30) {
                 rng.size(2_000_000, 5_000_000)
             } else {
                 rng.size(0, 30_000)
@@ -157,7 +160,15 @@ fn set_up(rng: &mut Rng, plan: Plan) -> World {
             state.disk.put(&name, content.bytes());
             state.shelf.known.entry(name).or_default().push(content);
         }
-        if plan == Plan::Drawn { draw::invite(rng, state) } else { draw::invite_few(rng, state) }
+        if plan == Plan::Drawn && rng.one_in(2) {
+            draw::leave_uploads(rng, state);
+        }
+        match plan {
+            // Much is copied for it, so it is rare.
+            Plan::Drawn if !is_tight && rng.one_in(80) => draw::invite_readers(rng, state),
+            Plan::Drawn => draw::invite(rng, state),
+            Plan::Call(_) | Plan::DiskCall(_) => draw::invite_few(rng, state),
+        }
     }
     world
 }
@@ -172,7 +183,10 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
         let byte_order = if shelf.little_endian { ByteOrder::Little } else { ByteOrder::Big };
         Share { directory: Default::default(), writable: shelf.writable, delete: shelf.deletes, byte_order }
     };
+    let left: Vec<(String, u64)> =
+        state.borrow().disk.left_over().into_iter().map(|(name, _, age)| (name, age.as_secs())).collect();
     let store: Arc<Store> = Store::on(Box::new(state.borrow().disk.clone()), share, &limits);
+    state.borrow_mut().judge_start(&left);
     server.share(Arc::clone(&store), world.helpers());
     for wire in WIRES {
         if server.listen(wire, World::listener(wire)).is_err() {

@@ -196,14 +196,15 @@ impl Line {
             ]);
             line.splice(at..at, telnet.iter().copied());
         }
-        if !(self.todo == 0 && self.ends_without_lf) {
+        let is_ended = self.todo > 0 || !self.ends_without_lf;
+        if is_ended {
             line.push(b'\n');
         } else if text.is_empty() && !crlf {
             // An empty line without its end is no line.
             self.plan.pop_back();
         }
         out.extend(line);
-        if self.has_quit && out.back() == Some(&b'\n') && rng.one_in(2) {
+        if self.has_quit && is_ended && rng.one_in(2) {
             out.extend(b"nobody hears this any more\n");
         }
         true

@@ -8,7 +8,8 @@
 //! - `framing`: bare and ASCII until the client shows its LF; one object a line from then on.
 //! - `heartbeat`: nobody is pinged who did not ask, and whoever asked and is silent is pinged, and then cut.
 //! - `echo`: the bytes that come back are those that were sent.
-//! - `files`: a file is whole or absent, holds what was stored last, and is listed; nothing temporary is left over.
+//! - `files`: a file is whole or absent, holds what was stored last, and is listed; nothing temporary is left over; what can
+//!   be resumed is kept until its time is over or its room is needed.
 //! - `queues`: what waits for a reader stays within its limits, and who is cut for it has gone beyond them.
 //! - `reason`: no connection ends without one.
 //! - `end`: the service hears of every end, once.
@@ -30,5 +31,6 @@
 //! - `panic`: nothing panics.
 
 mod asked;
+mod disk;
 mod ends;
 mod rest;

@@ -181,42 +181,4 @@ impl State {
         }
         self.judge_disk();
     }
-
-    fn judge_disk(&mut self) {
-        let contents = self.disk.contents();
-        for (name, bytes) in &contents {
-            if name.starts_with(".rawline-tmp-") {
-                if !self.disk.is_stranded(name) {
-                    self.breaks("files", format!("{name} is left over"));
-                }
-            } else if !name.starts_with(".rawline-part-") && !self.shelf.is_whole(name, bytes) {
-                self.breaks("files", format!("{name:?} is torn: {} bytes", bytes.len()));
-            }
-        }
-        for index in 0..self.clients.len() {
-            let client = &self.clients[index];
-            let socket = &self.sockets[index];
-            let Talk::Files(files) = &client.talk else { continue };
-            if client.doomed
-                || socket.rst
-                || self.stopping.is_some()
-                || files.awaits().is_some()
-                || !client.out.is_empty()
-            {
-                continue;
-            }
-            let found = files.certain().find_map(|(name, content)| {
-                let bytes = contents.iter().find(|file| file.0 == name).map(|file| &file.1);
-                let is_right = match (content, bytes) {
-                    (None, None) => true,
-                    (Some(content), Some(bytes)) => content.bytes() == *bytes,
-                    _ => false,
-                };
-                (!is_right).then(|| name.to_owned())
-            });
-            if let Some(name) = found {
-                self.breaks("files", format!("{name:?} does not hold what was stored last"));
-            }
-        }
-    }
 }

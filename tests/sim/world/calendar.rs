@@ -129,6 +129,7 @@ impl State {
 
     /// Does what is due.
     pub(super) fn run_calendar(&mut self) {
+        self.disk.tell(self.now);
         let tasks = std::mem::take(&mut *self.tasks.lock().expect("nobody panics here"));
         for (lane, task) in tasks {
             let mut delay = self.rng.range(1, 300);
@@ -251,7 +252,10 @@ impl State {
         let n = socket.outbox.len().min(client.gulp);
         if n > 0 {
             let n = scene.rng.size(1, n);
-            let bytes: Vec<u8> = socket.outbox.drain(..n).collect();
+            let (front, back) = socket.outbox.as_slices();
+            let first = n.min(front.len());
+            let bytes = [&front[..first], &back[..n - first]].concat();
+            socket.outbox.drain(..n);
             if let Err(broken) = client.hear(&bytes, &mut scene) {
                 self.broken.get_or_insert(broken);
                 return;

@@ -286,13 +286,14 @@ impl Io for World {
         state.judge_rests();
         state.moved_by_then = state.moved_bytes;
         state.watch_for_spinning();
+        state.judge_downloads(timeout);
         state.now += state.rng.range(1, 40);
         if state.jumps < 3 && state.faults.strike(&mut state.rng, Fault::ClockJump) {
             let jump = *state.rng.pick(&[50_000, 5_000_000, 70_000_000, 4_000_000_000]);
             state.now += jump;
             state.jumps += 1;
             let back = state.rng.range(0, 100_000) as i64 - 50_000;
-            state.disk.pass(back);
+            state.disk.set_clock(back);
         }
         let deadline = timeout.map(|timeout| state.now + timeout.as_micros() as u64);
         loop {
@@ -362,6 +363,7 @@ impl Io for World {
             state.faults.happened(if taken.is_some() { Fault::Reload } else { Fault::BadReload });
             if let Some(limits) = taken {
                 state.limits = limits.clone();
+                state.disk.reserve(limits.disk_reserve);
                 state.regimes.push(limits);
                 state.reloaded = state.now;
             }
@@ -494,6 +496,9 @@ impl Io for World {
         if state.sockets[index].watched != Some((token, from)) {
             let watched = state.sockets[index].watched;
             state.breaks("kernel", format!("descriptor {fd} is watched for {watched:?}, not {from:?}"));
+        }
+        if to.write && !from.write && !state.sockets[index].is_blocked {
+            state.breaks("kernel", format!("client {index} has room, and its room is waited for"));
         }
         if from == to {
             state.breaks("kernel", format!("descriptor {fd} is modified for nothing"));
@@ -636,20 +641,30 @@ impl Io for World {
     ) -> Result<usize, IoFault> {
         let mut state = self.0.borrow_mut();
         let Some(index) = state.socket(fd, "sendfile") else { return Err(IoFault::Other(9)) };
+        state.judge_bite(index, file.as_raw_fd(), offset, count);
         // No more than the socket may take is copied.
         let bytes = state.disk.bytes(file.as_raw_fd(), offset, count.min(state.sockets[index].room.1));
         if head.is_empty() && bytes.is_empty() {
             return Ok(0);
         }
         let given = state.give(index, &[head, &bytes], "sendfile");
+        state.count_bite(index, given.unwrap_or(0), head.len() + count);
         state.note(8, fd as u64, given.map_or(u64::MAX, |n| n as u64));
         given
     }
 
-    fn is_cached(&mut self, _: BorrowedFd<'_>, _: u64, _: usize) -> bool {
+    fn is_cached(&mut self, file: BorrowedFd<'_>, offset: u64, count: usize) -> bool {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
-        !state.faults.strike(&mut state.rng, Fault::ColdFile)
+        let (fd, end) = (file.as_raw_fd(), offset + count as u64);
+        if end <= state.disk.warm_until(fd).unwrap_or(0) {
+            state.breaks("kernel", "it is asked again whether a file is in memory that is");
+        }
+        let is_cached = !state.faults.strike(&mut state.rng, Fault::ColdFile);
+        if is_cached {
+            state.disk.warm(fd, end);
+        }
+        is_cached
     }
 
     fn shutdown_write(&mut self, fd: RawFd) {

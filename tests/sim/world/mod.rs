@@ -2,9 +2,11 @@
 //!
 //! Owns the state that all of it shares. Sockets are queues of bytes with room for so many, time is a calendar of what
 //! happens next, and nothing else is a source of chance. While the server waits, clients act, helpers work and faults
-//! strike. `kernel.rs` is what the server's calls do, `calendar.rs` what happens when.
+//! strike. `kernel.rs` is what the server's calls do, `downloads.rs`
+//! what those that send files must heed, `calendar.rs` what happens when.
 
 mod calendar;
+mod downloads;
 mod kernel;
 
 use std::cell::RefCell;
@@ -93,6 +95,9 @@ pub struct Socket {
     pub refused: Option<u64>,
     /// Only full segments leave.
     pub corked: bool,
+    /// Which bites of files its last two were, counted over all, and whether the last one was taken whole.
+    bites: (u64, u64),
+    took_all: bool,
     reads_this_turn: usize,
     pub heard_this_turn: u64,
     pub requests_this_turn: usize,
@@ -159,7 +164,8 @@ pub struct State {
     /// Which client a connection's index belongs to, as the service was told.
     pub seats: Vec<Option<usize>>,
     pub hears: Vec<bool>,
-    buffer: (usize, usize),
+    /// Bytes that fit into a socket: from the client, to the client.
+    pub buffer: (usize, usize),
     signals: VecDeque<Signal>,
     pub steward: Steward,
     /// All limits that were in force, and since when the last ones have been.
@@ -190,6 +196,9 @@ pub struct State {
     rung: bool,
     /// Bytes of chat that were said in this turn, as one who hears them gets them.
     pub said_this_turn: u64,
+    /// Bites of files so far, and bytes of files in this turn.
+    bites: u64,
+    file_bytes_this_turn: usize,
     moved: bool,
     idle: (u32, u64),
     ceasing: bool,
@@ -255,6 +264,8 @@ impl World {
             calls: 0,
             rung: false,
             said_this_turn: 0,
+            bites: 0,
+            file_bytes_this_turn: 0,
             moved: false,
             idle: (0, 0),
             ceasing: false,

@@ -11,7 +11,7 @@ impl FileTalk {
         self.buffer.extend_from_slice(bytes);
         while let Some((awaited, view, _)) = self.awaited.front().cloned() {
             let Some(used) = self.answer(&awaited, &view, scene)? else { return Ok(()) };
-            if scene.is_too_late && !self.is_late {
+            if scene.is_too_late && !self.is_late && !matches!(awaited, Awaited::Unknown(_)) {
                 return broken("stop", format!("{awaited:?} is done behind the stop"));
             }
             self.buffer.drain(..used);
@@ -120,7 +120,8 @@ impl FileTalk {
         at: &mut Reader<'_>,
         shelf: &mut Shelf,
     ) -> Result<bool, Broken> {
-        let disk_failed = shelf.disk_fails && matches!(status, 5 | 9);
+        let is_full = shelf.is_tight && status == 5 && matches!(awaited, Awaited::GoAhead(..));
+        let disk_failed = shelf.disk_fails && matches!(status, 5 | 9) || is_full;
         let wrong = |what: &str| {
             broken("files", format!("{awaited:?} was answered {opcode:#x} {status} {text:?}: {what}"))
         };
@@ -260,7 +261,7 @@ impl FileTalk {
                 if opcode != 0x13 {
                     return wrong("opcode");
                 }
-                if status == 8 && *announced == Announced::Wrong {
+                if status == 8 && (*announced == Announced::Wrong || shelf.spoilt.contains(&content.id)) {
                     self.is_putting = false;
                     return Ok(true);
                 }
@@ -387,7 +388,7 @@ impl<'a> Reader<'a> {
 
 /// Whether a client that knows this much must find the name.
 fn must_be(view: &Own, name: &str, shelf: &Shelf) -> bool {
-    if name.starts_with("given") {
+    if name.starts_with("given") || name == "large" {
         return shelf.known.contains_key(name) && !shelf.deletes;
     }
     view.get(name).is_some_and(|may| !may.contains(&None))

@@ -47,6 +47,8 @@ pub struct FileTalk {
     pub todo: usize,
     /// 0: version 1; 1: version 2; 2: both.
     pub versions: u8,
+    /// It stores nothing, and reads only this.
+    pub only_reads: Option<&'static str>,
     /// It stops in the middle of an upload, and does nothing more.
     pub breaks_off: bool,
     pub has_broken_off: bool,
@@ -69,6 +71,7 @@ impl FileTalk {
             who,
             todo,
             versions,
+            only_reads: None,
             breaks_off,
             has_broken_off: false,
             awaited: VecDeque::new(),
@@ -101,9 +104,13 @@ impl FileTalk {
         }
         self.todo -= 1;
         let two = self.versions == 1 || self.versions == 2 && scene.rng.one_in(2);
-        let name = self.name(scene);
+        let name = self.only_reads.map_or_else(|| self.name(scene), str::to_owned);
         // What breaks off is an upload.
-        let kind = if self.breaks_off && self.todo == 0 { 11 } else { scene.rng.range(0, 11) };
+        let kind = match self.only_reads {
+            Some(_) => 0,
+            None if self.breaks_off && self.todo == 0 => 11,
+            None => scene.rng.range(0, 11),
+        };
         match kind {
             0..=2 if two => self.get_two(scene, &name, out),
             0..=2 => {
@@ -221,8 +228,9 @@ impl FileTalk {
         });
         if !refused {
             self.announce(scene.shelf, &name, content);
-            self.may_be_closed |= scene.shelf.disk_fails;
-            self.changed(&name, Some(content), !scene.shelf.disk_fails);
+            let is_refused_aloud = scene.shelf.is_tight && size > scene.limits.drain_max;
+            self.may_be_closed |= scene.shelf.disk_fails || is_refused_aloud;
+            self.changed(&name, Some(content), !scene.shelf.disk_fails && !scene.shelf.is_tight);
         }
         self.send_body(scene, &name, content, 0, out);
     }
@@ -306,6 +314,7 @@ impl FileTalk {
         let mut digest = if announced == Announced::Nothing { NO_DIGEST } else { content.digest() };
         digest[7] ^= u8::from(announced == Announced::Wrong);
         out.extend(digest);
+        scene.shelf.begins(&digest, content);
         let is_small = content.size <= scene.limits.max_upload_bytes;
         if is_good(&name) && announced != Announced::Wrong && is_small {
             self.announce(scene.shelf, &name, content);

@@ -1,10 +1,11 @@
 //! What all file clients know together: the files, and what each of them may hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rawline::transport::codec::files::{Digest, NO_DIGEST};
 use rawline::transport::files::digest::{self, Hasher};
 
+use crate::sim::disk::PARTIAL;
 use crate::sim::rng::Rng;
 
 /// What a file holds: the bytes follow from the number.
@@ -56,6 +57,13 @@ pub struct Shelf {
     pub writable: bool,
     pub deletes: bool,
     pub disk_fails: bool,
+    /// Uploads may be refused for want of space, but not once they have begun.
+    pub is_tight: bool,
+    /// What a digest stands for, as the name of what can be resumed says it.
+    digests: BTreeMap<String, Content>,
+    /// What was there from the start of an upload, and of which of those it was not what was sent.
+    left: BTreeSet<String>,
+    pub spoilt: BTreeSet<u64>,
     pub little_endian: bool,
     numbers: u64,
 }
@@ -72,6 +80,37 @@ impl Shelf {
         all.iter().any(|content| content.size as u64 == size && content.has_digest(digest))
     }
 
+    /// An upload of this may begin.
+    pub fn begins(&mut self, digest: &Digest, content: Content) {
+        self.digests.insert(hex(digest), content);
+    }
+
+    /// A server that died has left some of this; under which name.
+    pub fn leave(&mut self, name: &str, content: Content) -> String {
+        let digest = content.digest();
+        self.begins(&digest, content);
+        self.begun.push((name.to_owned(), content));
+        self.broken_off.push((name.to_owned(), content));
+        self.left.insert(hex(&digest));
+        // FNV-1a.
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        format!("{PARTIAL}{}-{:x}-{hash:016x}", hex(&digest), content.size)
+    }
+
+    /// Whether some of this was there from the start.
+    pub fn was_left(&self, digest: &str) -> bool {
+        self.left.contains(digest)
+    }
+
+    /// Whether these bytes are the first ones of what this digest stands for.
+    pub fn is_begun(&self, digest: &str, bytes: &[u8]) -> bool {
+        self.digests
+            .get(digest)
+            .is_some_and(|content| self.spoilt.contains(&content.id) || content.bytes().starts_with(bytes))
+    }
+
     /// Whether these bytes are whole under this name.
     pub fn is_whole(&self, name: &str, bytes: &[u8]) -> bool {
         self.known.get(name).is_some_and(|all| {
@@ -85,4 +124,8 @@ pub fn is_good(name: &str) -> bool {
     (1..256).contains(&name.len())
         && !name.starts_with('.')
         && !name.contains(|c: char| c == '/' || c.is_control())
+}
+
+fn hex(digest: &Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
