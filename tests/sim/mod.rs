@@ -283,7 +283,8 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
     let mut state = state.borrow_mut();
     let grace = limits.shutdown_grace.as_micros() as u64;
     let stopped = state.stopping.unwrap_or(state.now);
-    if state.now < stopped + grace {
+    // The server counts whole milliseconds.
+    if state.now + 1_000 < stopped + grace {
         state.judge_stop();
     }
     if state.now > stopped + grace + 200_000 && state.jumps == 0 {

@@ -251,7 +251,7 @@ impl Line {
             self.turned_away = true;
             return Ok(());
         }
-        if self.is_limited && !self.take_refusals() {
+        if (self.is_limited || scene.stopping) && !self.take_refusals(scene.stopping) || self.is_late {
             return Ok(());
         }
         let n = self.buffer.len().min(self.expected.len());
@@ -264,16 +264,6 @@ impl Line {
         }
         if self.timed_out && b"Closed: ".iter().zip(&self.buffer).all(|(a, b)| a == b) {
             return Ok(());
-        }
-        if scene.stopping {
-            // What is said after the stop has an answer of its own.
-            while self.buffer.starts_with(LATE) {
-                self.is_late = true;
-                self.buffer.drain(..LATE.len());
-            }
-            if LATE.starts_with(&self.buffer) || self.is_late {
-                return Ok(());
-            }
         }
         let want: Vec<u8> = self.expected.iter().copied().take(60).collect();
         let rule = if want.is_empty() { "order" } else { "line" };
@@ -288,17 +278,23 @@ impl Line {
         )
     }
 
-    /// Takes lines up to the next that says "too fast", as often as there is one. `false`: what has come may be the
-    /// beginning of another.
-    fn take_refusals(&mut self) -> bool {
+    /// Takes lines up to one that says "too fast" or, at a stop, "too late", as often as there is one. `false`: what has come
+    /// may be the beginning of another.
+    fn take_refusals(&mut self, stopping: bool) -> bool {
         loop {
             if self.is_between {
-                if self.buffer.starts_with(TOO_FAST) {
+                if self.is_limited && self.buffer.starts_with(TOO_FAST) {
                     self.told_too_fast += 1;
                     self.buffer.drain(..TOO_FAST.len());
                     continue;
                 }
-                if TOO_FAST.starts_with(&self.buffer) {
+                if stopping && self.buffer.starts_with(LATE) {
+                    // Whatever comes behind it is not looked at.
+                    self.is_late = true;
+                    return true;
+                }
+                let may_be = |line: &[u8]| line.starts_with(&self.buffer);
+                if self.is_limited && may_be(TOO_FAST) || stopping && may_be(LATE) {
                     return false;
                 }
             }
