@@ -469,6 +469,27 @@ fn a_stop_answers_what_had_arrived_however_many_turns_it_takes_and_nothing_later
 }
 
 #[test]
+fn what_a_unix_peer_said_before_it_closed_is_served() {
+    // A line in each turn, and the hangup is reported in every one.
+    let limits = Limits { max_requests_per_turn: 1, ..Limits::default() };
+    let mut bench = Bench::new(Kernel::KIND, limits);
+    bench.event_loop.listen(Wire::Line, SECOND_LISTENER).unwrap();
+    let [ann, ben] = ["Ann\n", "Ben\n"].map(|name| {
+        let fd = bench.world.connect_to(SECOND_LISTENER);
+        bench.settle();
+        bench.ask(fd, name);
+        fd
+    });
+    bench.world.take(ben);
+    bench.world.send(ann, "one\ntwo\nthree\nfour\nfive");
+    bench.world.hang_up(ann);
+    bench.settle();
+    let said = ["one", "two", "three", "four", "five"].map(|word| format!("Ann: {word}\n")).concat();
+    assert_eq!(bench.world.take(ben), said + "Ann has left the chat!\n");
+    assert_eq!(bench.world.end(ann), Some(End::Closed));
+}
+
+#[test]
 fn a_stop_hears_a_last_line_that_only_fin_ends() {
     let mut bench = Bench::new(Kernel::KIND, Limits::default());
     bench.event_loop.listen(Wire::Line, SECOND_LISTENER).unwrap();
@@ -614,6 +635,69 @@ fn files_come_and_go_whole_on_every_kernel() {
             std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["b"]);
     }
+    std::fs::remove_dir_all(&path).unwrap();
+}
+
+/// A file service that stores where it is told to, and a client of it.
+fn store_in(path: &std::path::Path, helpers: Helpers) -> (Bench, RawFd) {
+    let _ = std::fs::remove_dir_all(path);
+    std::fs::create_dir_all(path).unwrap();
+    let share =
+        Share { directory: path.into(), writable: true, delete: true, byte_order: Default::default() };
+    let limits = Limits { disk_reserve: 0, ..Limits::default() };
+    let world = World::new(Kernel::KIND);
+    let mut event_loop = EventLoop::new(world.clone(), Chat::new(Rules::default()), limits.clone()).unwrap();
+    event_loop.share(Store::open(share, &limits).unwrap(), helpers);
+    event_loop.listen(Wire::Files, LISTENER).unwrap();
+    let mut bench = Bench { world, event_loop };
+    let client = bench.connect();
+    (bench, client)
+}
+
+#[test]
+fn an_upload_over_a_unix_socket_that_is_closed_at_once_is_stored() {
+    let path = std::env::temp_dir().join(format!("rawline-fake-unix-{}", std::process::id()));
+    // A helper that takes its time.
+    let tasks = Arc::new(Mutex::new(Vec::new()));
+    let later = Helpers::Given(Arc::new({
+        let tasks = Arc::clone(&tasks);
+        move |_, task| tasks.lock().unwrap().push(task)
+    }));
+    let (mut bench, client) = store_in(&path, later);
+    // Several buffers and rings of it. Version 1 is answered with nothing.
+    let content: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let mut name = [0; 256];
+    name[0] = b'a';
+    let put = [&[0x03][..], &name, &(content.len() as u64).to_be_bytes(), &content].concat();
+    bench.world.send(client, put);
+    bench.world.hang_up(client);
+    while bench.world.end(client).is_none() {
+        bench.event_loop.turn();
+        if bench.world.is_quiet() {
+            // It sleeps, and is not told of the hangup again and again.
+            for task in std::mem::take(&mut *tasks.lock().unwrap()) {
+                task();
+            }
+        }
+    }
+    assert!(std::fs::read(path.join("a")).is_ok_and(|stored| stored == content));
+    assert_eq!(bench.world.calls("forget"), 1);
+    std::fs::remove_dir_all(&path).unwrap();
+}
+
+#[test]
+fn a_full_socket_is_not_tried_for_an_answer_behind_another() {
+    let path = std::env::temp_dir().join(format!("rawline-fake-full-{}", std::process::id()));
+    let (mut bench, client) = store_in(&path, Helpers::Given(Arc::new(|_, task| task())));
+    bench.world.set_window(client, Some(0));
+    let put = [&[0x13, 0, 1, b'a'][..], &5_u64.to_be_bytes(), &[0; 32], b"hello"].concat();
+    bench.world.send(client, put);
+    bench.settle();
+    assert_eq!(std::fs::read(path.join("a")).unwrap(), b"hello");
+    assert_eq!(bench.world.calls("write"), 1, "the file is stored, and the socket as full as before");
+    bench.world.set_window(client, None);
+    bench.settle();
+    assert_eq!(bench.world.take_bytes(client).len(), 12 + 36);
     std::fs::remove_dir_all(&path).unwrap();
 }
 

@@ -122,6 +122,10 @@ impl Io for Ideal {
         }
     }
 
+    fn forget(&mut self, fd: RawFd, interest: Interest) {
+        self.remove(fd, interest);
+    }
+
     fn read(&mut self, fd: RawFd, into: &mut [IoSliceMut<'_>; 2]) -> Result<usize, IoFault> {
         let mut state = self.0.borrow_mut();
         let socket = state.socket(fd)?;

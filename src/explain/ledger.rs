@@ -177,6 +177,11 @@ impl<I: Io> Io for Recorder<I> {
         self.io.remove(fd, interest);
     }
 
+    fn forget(&mut self, fd: RawFd, interest: Interest) {
+        self.io.forget(fd, interest);
+        self.watched(fd, &Ok(()));
+    }
+
     fn read(&mut self, fd: RawFd, into: &mut [IoSliceMut<'_>; 2]) -> Result<usize, IoFault> {
         let (call, room) =
             (if into[1].is_empty() { "recvfrom" } else { "readv" }, into[0].len() + into[1].len());

@@ -40,6 +40,8 @@ pub struct Connection {
     pub drained: bool,
     /// The peer has sent FIN.
     pub eof: bool,
+    /// The kernel has said that the peer is gone, and is not asked again: what is left is read to its end.
+    pub gone: bool,
     /// Its unsent answers went above `out_high` and are not yet at `out_low`.
     pub paused: bool,
     /// The server is stopping, and all that had arrived by then is answered: what comes now is refused.
@@ -150,6 +152,7 @@ impl Connection {
             writable: true,
             drained: true,
             eof: false,
+            gone: false,
             paused: false,
             late: false,
             queued: false,
@@ -168,6 +171,9 @@ impl Connection {
 
     /// The readiness to ask for: derived from the state, told to the kernel once a turn.
     pub fn wanted(&self) -> Interest {
+        if self.gone {
+            return Interest::NONE;
+        }
         let read = match self.phase {
             Phase::Open => !self.eof && !self.paused && self.has_room(),
             Phase::Draining => true,

@@ -213,6 +213,9 @@ pub trait Io {
     /// Ends the registration; called before every close.
     fn remove(&mut self, fd: RawFd, interest: Interest);
 
+    /// Ends the registration of a descriptor that stays open: nothing is reported of it, not even a hangup.
+    fn forget(&mut self, fd: RawFd, interest: Interest);
+
     /// Reads into the first slice, then the second; 0 is EOF. At least one slice is not empty.
     fn read(&mut self, fd: RawFd, into: &mut [IoSliceMut<'_>; 2]) -> Result<usize, IoFault>;
 

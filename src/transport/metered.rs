@@ -122,6 +122,10 @@ impl<I: Io> Io for Metered<I> {
         self.io.remove(fd, interest);
     }
 
+    fn forget(&mut self, fd: RawFd, interest: Interest) {
+        self.count(Kind::Modify).forget(fd, interest);
+    }
+
     fn read(&mut self, fd: RawFd, into: &mut [IoSliceMut<'_>; 2]) -> Result<usize, IoFault> {
         let read = self.count(Kind::Read).read(fd, into);
         self.metering.bytes_in += read.unwrap_or(0) as u64;

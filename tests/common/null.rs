@@ -92,6 +92,10 @@ impl Io for Null {
 
     fn remove(&mut self, _: RawFd, _: Interest) {}
 
+    fn forget(&mut self, _: RawFd, _: Interest) {
+        unreachable!("nobody hangs up")
+    }
+
     fn read(&mut self, fd: RawFd, into: &mut [IoSliceMut<'_>; 2]) -> Result<usize, IoFault> {
         assert_eq!(fd, self.speaker, "only the speaker is ready");
         let before = self.read;

@@ -51,6 +51,8 @@ struct Socket {
     broken: Option<IoFault>,
     /// Its writes fail, though nothing was reported.
     deaf: bool,
+    /// Its end is reported while its bytes are still to be read.
+    hung_up: bool,
     /// Bytes that the peer's window takes; `None` is no limit.
     window: Option<usize>,
     watched: Option<(Token, Interest)>,
@@ -167,6 +169,11 @@ impl World {
         self.socket(fd, |socket| socket.deaf = true);
     }
 
+    /// The peer of a Unix socket closes it: that is reported at once, and what it has sent is still there.
+    pub fn hang_up(&self, fd: RawFd) {
+        self.socket(fd, |socket| (socket.fin, socket.deaf, socket.hung_up) = (true, true, true));
+    }
+
     /// The peer reads no more than this from here on.
     pub fn set_window(&self, fd: RawFd, window: Option<usize>) {
         self.socket(fd, |socket| socket.window = window);
@@ -226,7 +233,7 @@ impl State {
         }
         for socket in self.sockets.values() {
             let Some((token, interest)) = socket.watched else { continue };
-            let hangup = socket.broken.is_some();
+            let hangup = socket.broken.is_some() || socket.hung_up;
             let readable = interest.read && (!socket.inbox.is_empty() || socket.fin || hangup);
             let writable = interest.write && (hangup || socket.window != Some(0));
             if readable || writable || hangup {
@@ -333,6 +340,13 @@ impl Io for World {
         if state.haunted {
             state.ghosts.push(Event { token, readable: true, writable: true, hangup: true });
         }
+    }
+
+    fn forget(&mut self, fd: RawFd, interest: Interest) {
+        let mut state = self.0.borrow_mut();
+        state.count("forget");
+        let watched = state.sockets.get_mut(&fd).unwrap().watched.take();
+        assert_eq!(watched.map(|(_, was)| was), Some(interest), "forgotten as it is watched");
     }
 
     fn read(&mut self, fd: RawFd, into: &mut [IoSliceMut<'_>; 2]) -> Result<usize, IoFault> {

@@ -36,8 +36,9 @@ impl State {
 
     /// A read of this client's socket.
     pub fn judge_read(&mut self, index: usize) {
-        // At a stop those are asked whose socket nobody has watched.
-        if !self.sockets[index].is_reported && self.told_to_stop.is_none() {
+        // At a stop those are asked whose socket nobody has watched; one whose peer is gone is watched no more.
+        let is_watched = self.sockets[index].interest().is_some();
+        if !self.sockets[index].is_reported && is_watched && self.told_to_stop.is_none() {
             self.breaks("calls", format!("client {index} is read, and nothing was reported of it"));
         }
     }

@@ -52,6 +52,7 @@ faults! {
     FailingRemove "EIO on removing",
     ColdFile "file not in memory",
     Kqueue "kqueue's shape of events",
+    Unix "Unix peer gone, its bytes unread",
     Meanwhile "client that acts behind the events",
     Reuse "descriptor given out again",
     Full "connection over a maximum",
@@ -68,6 +69,11 @@ impl Fault {
         use Fault::{AcceptMemory, Emfile, ResetOnRead, ResetOnWrite, SocketMemory, WatchMemory};
         self.fails_the_disk()
             || matches!(self, Emfile | AcceptMemory | SocketMemory | WatchMemory | ResetOnRead | ResetOnWrite)
+    }
+
+    /// Whether it is what the kernel is like, and not what happens in it.
+    fn is_a_kind_of_kernel(self) -> bool {
+        matches!(self, Fault::Kqueue | Fault::Unix)
     }
 
     /// Whether it makes a call of the disk fail.
@@ -137,13 +143,13 @@ impl Faults {
                 Fault::SlowSync | Fault::FailingSync | Fault::NoSpace | Fault::DiskError => 200,
                 Fault::FailingOpen | Fault::FailingMeta | Fault::FailingCreate => 100,
                 Fault::FailingRename | Fault::FailingRemove => 200,
-                Fault::Kqueue => 1024,
+                Fault::Kqueue | Fault::Unix => 1024,
                 Fault::Meanwhile => 300,
                 Fault::Reuse | Fault::Full | Fault::TooFast | Fault::Resumed => 0,
                 Fault::Reload | Fault::BadReload | Fault::Stop => 0,
             };
             if most > 0 && rng.one_in(common) {
-                *rate = if *kind == Fault::Kqueue { 1024 } else { rng.range(1, most) as u32 };
+                *rate = if kind.is_a_kind_of_kernel() { 1024 } else { rng.range(1, most) as u32 };
             }
         }
         faults
@@ -187,9 +193,9 @@ impl Faults {
 
     /// From now on nothing goes wrong.
     pub fn cease(&mut self) {
-        let kqueue = self.rates[Fault::Kqueue as usize];
-        self.rates.fill(0);
+        for kind in Fault::ALL.iter().filter(|kind| !kind.is_a_kind_of_kernel()) {
+            self.rates[*kind as usize] = 0;
+        }
         self.fail_at = None;
-        self.rates[Fault::Kqueue as usize] = kqueue;
     }
 }

@@ -340,12 +340,12 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         }
     }
 
-    /// Puts a connection in line to send.
+    /// Puts a connection in line to send, unless its socket is full: then the kernel says when.
     pub(super) fn queue_sender(&mut self, id: ConnId) {
         if let Some(session) = self.hub.conns.get_mut(id).and_then(|conn| conn.session_mut())
+            && !session.blocked
             && !std::mem::replace(&mut session.queued, true)
         {
-            session.blocked = false;
             self.senders.push_back(id);
         }
     }

@@ -221,19 +221,29 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             self.hub.counters.stale_events += 1;
             return;
         };
-        if event.hangup && conn.interest == Interest::NONE {
+        if event.hangup && conn.interest == Interest::NONE && !conn.gone {
             // It cannot be masked, and there is nothing we want of this socket that would clear it.
-            return self.end(id, Closed::Reset, Phase::Over(false));
+            if conn.phase != Phase::Open || conn.is_caught_up() {
+                return self.end(id, Closed::Reset, Phase::Over(false));
+            }
+            // What it has said still has its turn. A Unix socket tells of the end before its bytes are read, and nobody
+            // needs to be told of those that are left.
+            (conn.gone, conn.readable) = (true, !conn.eof);
+            return self.io.forget(conn.fd, Interest::NONE);
         }
         conn.writable |= event.writable;
         conn.readable |= event.readable || event.hangup;
         let readable = conn.readable;
-        let sends_a_file = event.writable && conn.session_mut().is_some_and(|session| session.has_output());
         if event.writable {
+            let session = conn.session_mut();
+            let sends_a_file = session.is_some_and(|session| {
+                session.blocked = false;
+                session.has_output()
+            });
             self.hub.touch(id);
-        }
-        if sends_a_file {
-            self.queue_sender(id);
+            if sends_a_file {
+                self.queue_sender(id);
+            }
         }
         if readable {
             self.enqueue(id);
@@ -323,7 +333,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             self.hub.counters.open[conn.codec.wire() as usize] -= 1;
             self.wheel.cancel(id.index);
             self.addresses.leave(conn.peer);
-            self.io.remove(conn.fd, conn.interest);
+            if !conn.gone {
+                self.io.remove(conn.fd, conn.interest);
+            }
             if let (Some(files), Some(session)) = (&mut self.files, conn.session()) {
                 files.listed -= session.listed;
             }

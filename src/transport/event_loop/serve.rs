@@ -273,9 +273,9 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 }
                 conn.heard = self.hub.now;
                 // A short read has emptied the socket: to ask once more would cost a call to learn that. At a stop it is
-                // asked: a connection behind whose bytes FIN waits is not yet caught up.
+                // asked: a connection behind whose bytes FIN waits is not yet caught up. So is one that nobody watches.
                 conn.drained = n < room;
-                conn.readable = !conn.drained || self.stopping.is_some();
+                conn.readable = !conn.drained || self.stopping.is_some() || conn.gone;
                 true
             }
             Err(IoFault::WouldBlock) => {

@@ -84,11 +84,6 @@ impl OsIo {
         self.catches_signals = true;
         Ok(())
     }
-
-    /// Ends the watch of a descriptor that stays open, as the standard three do.
-    pub fn forget(&mut self, fd: RawFd, interest: Interest) {
-        self.poller.forget(fd, interest).expect("it fails only by a bug of ours");
-    }
 }
 
 impl Io for OsIo {
@@ -145,6 +140,10 @@ impl Io for OsIo {
 
     fn remove(&mut self, fd: RawFd, interest: Interest) {
         self.poller.remove(fd, interest);
+    }
+
+    fn forget(&mut self, fd: RawFd, interest: Interest) {
+        self.poller.forget(fd, interest).expect("it fails only by a bug of ours");
     }
 
     fn read(&mut self, fd: RawFd, into: &mut [IoSliceMut<'_>; 2]) -> Result<usize, IoFault> {

@@ -61,7 +61,7 @@ impl State {
             (Closed::Peer, Talk::Rpc(rpc)) => rpc.has_been_heard() || stopping,
             (Closed::Peer, Talk::Line(line)) => line.plan.is_empty() || line.is_limited || stopping,
             (Closed::Peer, _) => true,
-            (Closed::Reset, _) => socket.rst,
+            (Closed::Reset, _) => socket.rst || socket.is_broken,
             (Closed::NoMemory, _) => socket.starved,
             (Closed::Service, Talk::Line(line)) => line.has_quit,
             (Closed::NameTimeout, Talk::Line(_)) => {

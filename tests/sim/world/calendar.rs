@@ -317,7 +317,12 @@ impl State {
                 client.stage = Stage::Finished;
                 socket.fin = true;
             }
-            Ending::Close if client.eof || said_all && (self.ceasing || client.awaits().is_none()) => {
+            // Over a Unix socket nothing is lost by going at once, but what it would have been told.
+            Ending::Close
+                if client.eof
+                    || said_all
+                        && (self.ceasing || self.faults.has(Fault::Unix) || client.awaits().is_none()) =>
+            {
                 client.stage = Stage::Gone;
                 socket.fin = true;
                 socket.deaf = true;

@@ -39,7 +39,12 @@ impl State {
             // Linux tells of room only when a third of it is free.
             let has_room = socket.outbox.len() <= socket.room.1 * 2 / 3;
             let writable = interest.write && (has_room || socket.rst);
-            let hangup = socket.rst || socket.fin && socket.server_fin;
+            // A Unix socket whose peer has closed says so before its bytes are read.
+            let is_gone = socket.deaf && self.faults.has(Fault::Unix);
+            if is_gone && !socket.inbox.is_empty() {
+                self.faults.happened(Fault::Unix);
+            }
+            let hangup = socket.rst || socket.fin && socket.server_fin || is_gone;
             let event = Event { token, readable, writable, hangup };
             if kqueue {
                 self.faults.happened(Fault::Kqueue);
@@ -216,6 +221,12 @@ impl State {
         }
         let socket = &mut self.sockets[index];
         if socket.rst {
+            return Err(IoFault::Reset);
+        }
+        if socket.deaf && self.faults.has(Fault::Unix) {
+            // EPIPE: no RST will come later.
+            socket.is_broken = true;
+            self.clients[index].doomed = true;
             return Err(IoFault::Reset);
         }
         if socket.deaf {
@@ -522,6 +533,10 @@ impl Io for World {
         state.sockets[index].told = false;
         state.sockets[index].watched = Some((token, to));
         Ok(())
+    }
+
+    fn forget(&mut self, fd: RawFd, interest: Interest) {
+        self.remove(fd, interest);
     }
 
     fn remove(&mut self, fd: RawFd, _: Interest) {

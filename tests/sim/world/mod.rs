@@ -91,6 +91,8 @@ pub struct Socket {
     pub is_reported: bool,
     /// It took less than it was given, and no readiness to write was reported since.
     pub is_blocked: bool,
+    /// A write has found that the peer is gone.
+    pub is_broken: bool,
     /// When the server has sent FIN.
     pub refused: Option<u64>,
     /// Only full segments leave.
