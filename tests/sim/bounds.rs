@@ -3,10 +3,11 @@
 //! Bounds are looked at when a turn is over. What waits for a client is counted from what it was told and what the kernel
 //! took of it, so it is never more than what the server keeps.
 
+use rawline::transport::backlog::PIECE;
 use rawline::{Limits, Stats, Wire};
 
-use super::client::Talk;
-use super::world::State;
+use super::client::{Client, Talk};
+use super::world::{Socket, State};
 
 /// What the wheel and a turn may add to a deadline, in microseconds.
 const LATE: u64 = 1_000_000;
@@ -163,23 +164,71 @@ impl State {
         }
     }
 
-    /// What all have not taken yet stays below its limit.
+    /// What all have not taken yet stays below its limit, and is no less than what is known of it.
     pub fn judge_memory(&mut self, stats: &Stats) {
         let (out, most) = (stats.get("out_bytes", None), self.most(|limits| limits.total_out_bytes as u64));
         if out.is_none_or(|out| out > most) {
             self.breaks("queues", format!("{out:?} bytes wait for all together, and {most} may"));
         }
+        // What is said of an end is made behind the flush.
+        let waits = self.known_to_wait();
+        if out.is_none_or(|out| out < waits) && !self.has_ends {
+            self.breaks("queues", format!("{out:?} bytes wait for all together, and {waits} are known of"));
+        }
     }
 
-    /// All have gone, and the server's own figures say so.
-    pub fn judge_figures(&mut self, stats: &Stats) {
-        let mut figures = vec![("connections", None), ("listeners", None), ("out_bytes", None)];
-        figures.extend(Wire::ALL.map(|wire| ("service_connections", Some(wire.name()))));
-        for (name, label) in figures {
-            let value = stats.get(name, label);
-            if value != Some(0) {
-                self.breaks("leftovers", format!("all have gone, and {name} {label:?} is {value:?}"));
-            }
+    /// Bytes that are surely kept for somebody: echoes are each one's own, of what all are told the one who has taken least
+    /// of it counts.
+    fn known_to_wait(&self) -> u64 {
+        let pairs = || {
+            let all = self.clients.iter().zip(&self.sockets);
+            all.filter(|(_, socket)| socket.is_open() && !socket.rst && !socket.deaf && !socket.starved)
+        };
+        let told = pairs().map(|(client, socket)| match &client.talk {
+            Talk::Rpc(rpc) => rpc.due.0.saturating_sub(socket.written),
+            Talk::Line(line) => line.told.saturating_sub(socket.written),
+            Talk::Echo(_) | Talk::Files(_) => 0,
+        });
+        told.max().unwrap_or(0) + pairs().map(|(client, socket)| self.echo_waits(client, socket)).sum::<u64>()
+    }
+
+    /// Bytes of an echo that have surely left its ring, and wait for it.
+    fn echo_waits(&self, client: &Client, socket: &Socket) -> u64 {
+        let ring = self.most(|limits| limits.read_chunk as u64);
+        let is_echo = client.wire == Wire::Echo;
+        if is_echo { socket.read.saturating_sub(socket.written + ring) } else { 0 }
+    }
+
+    /// Who was cut in this turn, since all together had too much, had no less than whoever stays; and without the last one
+    /// it would still have been too much.
+    pub fn judge_cuts(&mut self) {
+        let Some(&(last, least)) = self.cuts.iter().min_by_key(|(_, held)| held) else { return };
+        let open = || self.clients.iter().zip(&self.sockets).filter(|(_, socket)| socket.is_open());
+        let most = open().map(|(client, socket)| self.echo_waits(client, socket)).max().unwrap_or(0);
+        // At most so much memory: what was appended since it had taken everything, or two pieces that are begun; a vector
+        // that grows is up to twice as long as what it holds.
+        let memory = |socket: &Socket| {
+            let waits = socket.read - socket.written;
+            2 * (socket.read - socket.whole).min(waits + 2 * PIECE as u64) + 2_000
+        };
+        let all: u64 = open().map(|(_, socket)| memory(socket)).sum::<u64>() + memory(&self.sockets[last]);
+        let total = self.regimes.iter().map(|limits| limits.total_out_bytes as u64).min().unwrap_or(0);
+        let is_known = self.clients.iter().all(|client| client.wire == Wire::Echo);
+        self.cuts.clear();
+        if least < most {
+            self.breaks("queues", format!("client {last} was cut for {least} bytes, and another has {most}"));
+        }
+        if is_known && all <= total {
+            let how = format!("client {last} was cut, and no more than {all} bytes were kept for all");
+            self.breaks("queues", how);
+        }
+    }
+
+    /// All have gone, and the server keeps nothing for anybody.
+    pub fn judge_emptiness(&mut self, stats: &Stats) {
+        let out = stats.get("out_bytes", None);
+        if out != Some(0) {
+            self.breaks("leftovers", format!("all have gone, and out_bytes is {out:?}"));
         }
     }
 }

@@ -285,7 +285,10 @@ fn make(rng: &mut Rng, wire: Wire, index: usize, busy: usize) -> Client {
         Wire::Files | Wire::Echo => (chunk.max(1_000), if gulp > 0 { gulp.max(1_000) } else { 0 }),
         _ => (chunk, gulp),
     };
-    client(who, wire, ending, pace, chunk, gulp, talk)
+    // Who stalls takes what comes for his answer.
+    let waits = !matches!(&talk, Talk::Rpc(rpc) if rpc.abuse == Abuse::Stall);
+    let lingers = ending == Ending::Stay && waits && rng.one_in(3);
+    Client { lingers, ..client(who, wire, ending, pace, chunk, gulp, talk) }
 }
 
 /// One who has not connected yet.
@@ -303,6 +306,7 @@ fn client(
         wire,
         stage: Stage::Before,
         ending,
+        lingers: false,
         out: Default::default(),
         pace,
         chunk,

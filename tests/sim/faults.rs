@@ -31,6 +31,7 @@ faults! {
     Stale "event of a closed descriptor",
     Cut "batch of events cut short",
     Reset "RST from the network, at any time",
+    Unreachable "connection that the kernel gives up",
     ResetOnRead "RST in the moment of a read",
     ResetOnWrite "RST in the moment of a write",
     Emfile "EMFILE on accept",
@@ -40,6 +41,7 @@ faults! {
     WatchMemory "ENOMEM on add or modify",
     ClockJump "clock jump",
     SlowMail "late wake-up",
+    Late "turn that comes late",
     SlowDisk "slow disk",
     SlowSync "slow fsync",
     FailingSync "failing fsync",
@@ -132,8 +134,9 @@ impl Faults {
                 Fault::ShortRead | Fault::ShortWrite => 900,
                 Fault::ReadAgain | Fault::WriteAgain | Fault::Interrupted | Fault::Spurious => 300,
                 Fault::Cut | Fault::SlowMail | Fault::SlowDisk | Fault::ColdFile => 700,
-                Fault::Stale => 300,
+                Fault::Stale | Fault::Late => 300,
                 Fault::Reset => 300,
+                Fault::Unreachable => 500,
                 Fault::ResetOnRead | Fault::ResetOnWrite => 4,
                 Fault::Emfile | Fault::AcceptMemory => 800,
                 Fault::Aborted => 200,
@@ -158,6 +161,11 @@ impl Faults {
     /// Whether the disk can fail.
     pub fn fail_the_disk(&self) -> bool {
         Fault::ALL.iter().any(|&kind| kind.fails_the_disk() && self.has(kind))
+    }
+
+    /// Whether a server that wakes up from time to time finds nothing then that has not happened.
+    pub fn lets_it_sleep(&self) -> bool {
+        ![Fault::Interrupted, Fault::Spurious, Fault::Stale].iter().any(|&kind| self.has(kind))
     }
 
     /// Whether this kind can happen at all.

@@ -4,7 +4,8 @@
 //! `world/` is the kernel and its time, `disk.rs` the disk, `faults.rs` what goes wrong; `client/` is who connects and
 //! what it expects, `draw.rs` who of them comes and under which limits, `steward.rs` who changes those; `room.rs` is the
 //! chat as it should be, `bucket.rs` the rate limit, `spy.rs` how we hear what the real one is asked; `oracle/` is
-//! what must hold, `bounds.rs` what must stay within limits, `calls.rs` what may be asked of the kernel.
+//! what must hold, `bounds.rs` what must stay within limits, `calls.rs` what may be asked of the kernel, `figures.rs` what
+//! the server must have counted.
 
 mod bounds;
 mod bucket;
@@ -13,6 +14,7 @@ pub mod client;
 pub mod disk;
 mod draw;
 pub mod faults;
+mod figures;
 mod oracle;
 pub mod rng;
 pub mod room;
@@ -23,6 +25,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use rawline::Limits;
 use rawline::service::chat::{Chat, Rules};
@@ -194,6 +197,10 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
             return;
         }
     }
+    if plan == Plan::Drawn && rng.one_in(3) && state.borrow().faults.lets_it_sleep() {
+        let pulse = *rng.pick(&[1_000, 7_000, 60_000]);
+        state.borrow().steward.files().pulse = Some(Duration::from_millis(pulse));
+    }
     server.set_operator(Box::new(state.borrow().steward.clone()));
     if plan == Plan::Drawn {
         let longest = *rng.pick(&[3_000, 20_000, 300_000, 2_000_000]);
@@ -233,6 +240,8 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
     };
     if turn_until_rest(&mut server) {
         state.borrow_mut().judge_rest();
+        state.borrow_mut().judge_memory(&server.stats());
+        state.borrow_mut().judge_figures(&server.stats());
         if state.borrow().broken.is_some() {
             return;
         }
@@ -263,6 +272,7 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
         if turn_until_rest(&mut server) {
             let stats = server.stats();
             state.borrow_mut().judge_leftovers();
+            state.borrow_mut().judge_emptiness(&stats);
             state.borrow_mut().judge_figures(&stats);
             state.borrow_mut().judge_space(&store);
             let now = state.borrow().now;
@@ -274,6 +284,7 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
             }
         }
     }
+    state.borrow_mut().judge_figures(&server.stats());
     if state.borrow().broken.is_some() {
         return;
     }

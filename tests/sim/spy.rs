@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use rawline::Stats;
 use rawline::api::{
     Call, Closed, ConnId, Effects, Fault, Kind, Line, Param, Peer, Reply, Route, Service, Wire,
 };
@@ -81,6 +82,10 @@ impl Service for Spy {
 
     fn is_sound(&self) -> bool {
         self.chat.is_sound()
+    }
+
+    fn count(&self, stats: &mut Stats) {
+        self.chat.count(stats);
     }
 
     fn opened(&mut self, conn: ConnId, peer: Peer, wire: Wire, fx: &mut Effects) {

@@ -76,6 +76,8 @@ pub struct Client {
     pub wire: Wire,
     pub stage: Stage,
     pub ending: Ending,
+    /// It does not go when the server has sent FIN.
+    pub lingers: bool,
     /// Bytes that it wants to send.
     pub out: VecDeque<u8>,
     /// Microseconds between two acts.

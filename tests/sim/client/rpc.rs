@@ -10,6 +10,7 @@ use rawline::Limits;
 
 use super::{Broken, Notice, Scene, almost_hidden, broken, escape, json, words};
 use crate::sim::bucket::Bucket;
+use crate::sim::figures::Name;
 use crate::sim::rng::Rng;
 use crate::sim::room::Who;
 
@@ -63,8 +64,8 @@ pub enum Outcome {
     Refused(i32, String),
     /// An error of the protocol.
     Error(i32, &'static str),
-    /// Statistics, of which these numbers are known: name, value of the label, number.
-    Stats(Vec<(&'static str, Option<&'static str>, u64)>),
+    /// Statistics, of which these are known.
+    Stats(Vec<(Name, u64)>),
 }
 
 /// What comes of a request too many.
@@ -140,6 +141,8 @@ pub struct Rpc {
     /// When it first asked for pings, in microseconds, and the fewest seconds between them.
     pub pinged_since: Option<(u64, u64)>,
     pub is_lively: bool,
+    /// It has sent a batch to which there is no answer.
+    has_silent_batch: bool,
 }
 
 /// How pushes begin, in both dialects; and two that no room sends.
@@ -187,6 +190,7 @@ impl Rpc {
             pings_before: 0,
             pinged_since: None,
             is_lively: false,
+            has_silent_batch: false,
         }
     }
 
@@ -256,6 +260,11 @@ impl Rpc {
         unheard
             .map(|planned| format!("{planned:?} was not heard"))
             .or(unanswered.map(|answer| format!("{} has not come", answer.text(answer.v2))))
+    }
+
+    /// Answers that it has got.
+    pub fn answered(&self) -> u64 {
+        self.first
     }
 
     fn next_answer(&self) -> u64 {
@@ -358,6 +367,7 @@ impl Rpc {
             }
         }
         text.push(']');
+        self.has_silent_batch |= parts.is_empty();
         if !parts.is_empty() {
             self.plan_answer(true, true, parts);
         }
@@ -537,7 +547,7 @@ impl Rpc {
 
     /// Whether what it is told may have to wait behind the answer to a batch.
     pub fn has_a_batch(&self) -> bool {
-        self.answers.iter().any(|answer| answer.is_batch)
+        self.has_silent_batch || self.answers.iter().any(|answer| answer.is_batch)
     }
 
     /// It has asked for a heartbeat, at this time.
@@ -821,12 +831,12 @@ fn envelope(v2: bool, id: Option<&str>, outcome: &Outcome) -> String {
 }
 
 /// Whether statistics hold these numbers; gives their part of the answer back, with the version before it.
-fn judge_stats(text: &str, numbers: &[(&str, Option<&str>, u64)]) -> Result<String, String> {
+fn judge_stats(text: &str, figures: &[(Name, u64)]) -> Result<String, String> {
     let from = text.find("\"version\":").ok_or("there are no statistics")?;
     let at = text.find("\"stats\":").ok_or("there are no statistics")? + "\"stats\":".len();
     let length = object(&text.as_bytes()[at..]).ok_or("the statistics do not end")?;
     let stats: serde_json::Value = serde_json::from_str(&text[at..at + length]).map_err(|e| e.to_string())?;
-    for &(name, label, expected) in numbers {
+    for &((name, label), expected) in figures {
         let found = match stats["samples"].as_array() {
             Some(samples) => samples
                 .iter()

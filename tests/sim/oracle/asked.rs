@@ -9,7 +9,6 @@ use rawline::api::{ConnId, Line as Heard, Peer};
 use crate::sim::client::line::Said;
 use crate::sim::client::rpc::Outcome;
 use crate::sim::client::{Notice, Talk, json};
-use crate::sim::faults::Fault;
 use crate::sim::world::{PORT, State};
 
 impl State {
@@ -24,9 +23,11 @@ impl State {
 
     /// Tells the room.
     fn announce(&mut self, except: Option<usize>, notice: &Rc<Notice>) {
+        self.most_said[0] += notice.form(true, true).len() as u64 + 1;
         for (index, client) in self.clients.iter_mut().enumerate() {
             if self.hears[index] && Some(index) != except {
                 client.expect(notice);
+                self.seen.deliveries += 1;
                 let heard = &mut self.sockets[index].heard_this_turn;
                 *heard += client.talk.bytes_of(notice);
                 self.said_this_turn = self.said_this_turn.max(*heard);
@@ -111,7 +112,7 @@ impl State {
             "join_chat" => {
                 let asked_at = self.room.name_of(who);
                 match self.room.join(who, arg) {
-                    Err((code, text)) => Outcome::Refused(code, text),
+                    Err((code, text)) => self.refused(code, text),
                     Ok((name, notices)) => {
                         if self.rules.require_join {
                             self.hears[index] = true;
@@ -132,7 +133,7 @@ impl State {
                 }
             }
             "send_message" => match self.room.say(who, arg.unwrap_or("")) {
-                Err((code, text)) => Outcome::Refused(code, text),
+                Err((code, text)) => self.refused(code, text),
                 Ok((name, message)) => {
                     let line = format!("{name}: {message}");
                     self.announce(Some(index), &Notice::new("chat", &message, &name, Some(line)));
@@ -195,13 +196,13 @@ impl State {
             }
             "later" => Outcome::Result(format!("{{\"late\":{}}}", arg.unwrap_or(""))),
             "boom" => {
-                self.panics += 1;
+                self.seen.panics += 1;
                 Outcome::Error(-32603, "Internal error")
             }
             "get_stats" if !self.clients[index].host.to_canonical().is_loopback() => {
                 Outcome::Refused(-32025, "Statistics are for the server's own machine only".into())
             }
-            "get_stats" if matches!(arg, None | Some("simple" | "full")) => Outcome::Stats(self.numbers()),
+            "get_stats" if matches!(arg, None | Some("simple" | "full")) => Outcome::Stats(self.figures()),
             "get_stats" => Outcome::Error(-32602, "Invalid params"),
             _ => Outcome::Result("{\"status\":\"success\",\"message\":\"pong\"}".into()),
         };
@@ -213,24 +214,10 @@ impl State {
         }
     }
 
-    /// What the statistics must say now.
-    fn numbers(&self) -> Vec<(&'static str, Option<&'static str>, u64)> {
-        let open = || self.sockets.iter().zip(&self.clients).filter(|(socket, _)| socket.is_open());
-        let mut numbers = vec![
-            ("connections", None, open().count() as u64),
-            ("users", None, self.room.users.len() as u64),
-            ("listeners", None, self.hears.iter().filter(|&&hears| hears).count() as u64),
-            ("accepted", None, self.accepts),
-            ("accept_aborted", None, self.faults.counts[Fault::Aborted as usize]),
-            ("bytes_in", None, self.moved_by_then.0),
-            ("bytes_out", None, self.moved_by_then.1),
-            ("panics", None, self.panics),
-        ];
-        for wire in Wire::ALL {
-            let count = open().filter(|(_, client)| client.wire == wire).count();
-            numbers.push(("service_connections", Some(wire.name()), count as u64));
-        }
-        numbers
+    /// A rule of the chat refuses.
+    fn refused(&mut self, code: i32, text: String) -> Outcome {
+        self.seen.refused(&text);
+        Outcome::Refused(code, text)
     }
 
     /// One is let through; whether those before it, whom `refused` finds, were refused for a reason.
@@ -272,6 +259,7 @@ impl State {
 
     /// One more request or line of this client in this turn.
     fn judge_budget(&mut self, index: usize) {
+        self.seen.heard += 1;
         let socket = &mut self.sockets[index];
         socket.requests_this_turn += 1;
         if socket.requests_this_turn > self.limits.max_requests_per_turn {
@@ -311,6 +299,7 @@ impl State {
         let Talk::Line(line) = &mut self.clients[index].talk else { return };
         match (said, name) {
             (Said::TooLong, name) => {
+                self.seen.long_lines += 1;
                 line.expect_answer(&format!("Line too long: more than {most} bytes were dropped"));
                 if name.is_none() {
                     line.expect_prompt();
@@ -321,6 +310,7 @@ impl State {
                 let asked = Some(text.as_str()).filter(|text| !text.trim().is_empty());
                 match self.room.join(who, asked) {
                     Err((_, why)) => {
+                        self.seen.refused(&why);
                         line.expect_answer(&why);
                         line.expect_prompt();
                     }
@@ -371,7 +361,10 @@ impl State {
             }
         };
         match self.room.say(who, said) {
-            Err((_, why)) => line.expect_answer(&why),
+            Err((_, why)) => {
+                self.seen.refused(&why);
+                line.expect_answer(&why);
+            }
             Ok((name, message)) => {
                 let line = format!("{name}: {message}");
                 self.announce(Some(index), &Notice::new("chat", &message, &name, Some(line)));

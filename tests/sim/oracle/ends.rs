@@ -2,6 +2,7 @@
 
 use rawline::Limits;
 use rawline::api::{Closed, ConnId, Peer};
+use rawline::transport::io::Interest;
 
 use crate::sim::bounds::DRAIN_TIME;
 use crate::sim::client::Talk;
@@ -19,7 +20,9 @@ impl State {
         self.seats[conn.index()] = None;
         self.hears[index] = false;
         let who = self.clients[index].who;
+        self.seen.ended[why as usize] += 1;
         let had_a_name = self.room.name_of(who).is_some();
+        let said = self.said_this_turn;
         if let Some(notice) = self.room.leave(who)
             && why != Closed::Shutdown
         {
@@ -29,7 +32,14 @@ impl State {
         {
             self.breaks("reason", format!("client {index} ended for another reason than this: {why}"));
         }
-        self.sockets[index].why = Some(why);
+        self.said_of_ends += self.said_this_turn - said;
+        let socket = &mut self.sockets[index];
+        (socket.why, socket.ended_at) = (Some(why), self.now);
+        self.has_ends = true;
+        if why == Closed::TotalOut {
+            let held = self.clients[index].talk.due().saturating_sub(self.sockets[index].written);
+            self.cuts.push((index, held));
+        }
         self.judge_end(index, why);
     }
 
@@ -61,7 +71,12 @@ impl State {
             (Closed::Peer, Talk::Rpc(rpc)) => rpc.has_been_heard() || stopping,
             (Closed::Peer, Talk::Line(line)) => line.plan.is_empty() || line.is_limited || stopping,
             (Closed::Peer, _) => true,
-            (Closed::Reset, _) => socket.rst || socket.is_broken,
+            (Closed::Reset, _) => {
+                // Of whom nothing is wanted no call says more.
+                let is_watched = socket.interest().is_some_and(|interest| interest != Interest::NONE);
+                socket.is_broken || socket.rst && !(socket.unreachable && is_watched)
+            }
+            (Closed::Unreachable, _) => socket.unreachable,
             (Closed::NoMemory, _) => socket.starved,
             (Closed::Service, Talk::Line(line)) => line.has_quit,
             (Closed::NameTimeout, Talk::Line(_)) => {
@@ -116,6 +131,7 @@ impl State {
             Closed::SlowConsumer
             | Closed::Heartbeat
             | Closed::Reset
+            | Closed::Unreachable
             | Closed::NoMemory
             | Closed::NameTimeout
             | Closed::WriteTimeout
@@ -153,6 +169,7 @@ impl State {
     pub fn judge_close(&mut self, index: usize, cut: bool, unread: bool) {
         let (jumps, stopping, now) = (self.jumps, self.stopping.is_some(), self.now);
         let idle = self.limits.file_idle_timeout.as_micros() as u64;
+        let is_punctual = !self.faults.has(Fault::Late);
         let drain_max = self.regimes.iter().map(|limits| limits.drain_max as u64).min().unwrap_or(0);
         let (client, socket) = (&mut self.clients[index], &mut self.sockets[index]);
         let seated = self.seats.iter().flatten().any(|&seat| seat == index);
@@ -183,12 +200,28 @@ impl State {
                 | Closed::WriteTimeout
                 | Closed::Heartbeat,
             ) if !cut => Some("it was not cut, and may have half of a frame"),
+            Some(
+                Closed::TooLarge
+                | Closed::TooDeep
+                | Closed::Panicked
+                | Closed::MessageTimeout
+                | Closed::IdleTimeout,
+            ) if !socket.server_fin
+                && !excused
+                && !cut
+                && jumps == 0
+                && now < socket.ended_at + DRAIN_TIME - 1_000 =>
+            {
+                Some("it had no time to take the error")
+            }
             Some(Closed::TooLarge | Closed::TooDeep | Closed::Panicked)
                 if excused || client.doomed || jumps > 0 =>
             {
                 None
             }
-            Some(Closed::TooLarge | Closed::TooDeep | Closed::Panicked) if !socket.server_fin => {
+            Some(Closed::TooLarge | Closed::TooDeep | Closed::Panicked)
+                if !socket.server_fin && is_punctual =>
+            {
                 Some("no FIN followed the error")
             }
             Some(Closed::TooLarge | Closed::TooDeep | Closed::Panicked)

@@ -23,6 +23,7 @@
 //! - `rate`: who is too fast is refused, and nobody else.
 //! - `limits`: who comes when there is no room is turned away at once, and nobody else.
 //! - `stats`: the statistics say what is so.
+//! - `pulse`: the operator hears that the server lives as often as he wants to, no more and no less.
 //! - `rest`: a listener without descriptors is left alone for a while, and no longer.
 //! - `kernel`: descriptors are closed once, watched as the loop believes, and not used behind FIN.
 //! - `leftovers`: when all have gone no descriptor, deadline, file, user or promise of space is left, and the server's own

@@ -143,6 +143,7 @@ impl State {
         }
         while self.calendar.peek().is_some_and(|Reverse(entry)| entry.0 <= self.now) {
             let Some(Reverse(Entry(.., happening))) = self.calendar.pop() else { return };
+            self.stirred.0 = self.now;
             match happening {
                 Happening::Client(index) => {
                     self.clients[index].scheduled = false;
@@ -187,7 +188,9 @@ impl State {
                     self.steward.files().next.push_back(limits.map(|limits| *limits));
                 }
                 Happening::Cut(index) => {
-                    self.faults.happened(Fault::Reset);
+                    let is_silent = self.faults.strike(&mut self.rng, Fault::Unreachable);
+                    self.sockets[index].unreachable = is_silent && !self.sockets[index].rst;
+                    self.faults.counts[Fault::Reset as usize] += u64::from(!is_silent);
                     self.reset(index);
                 }
             }
@@ -280,6 +283,8 @@ impl State {
                     !matches!(&client.talk, Talk::Rpc(rpc) if rpc.todo == 0 && rpc.abuse == Abuse::Stall);
                 let end = if is_whole { client.sent + client.out.len() as u64 } else { u64::MAX };
                 client.ends.push_back(end);
+                // A line user may say one more behind his last.
+                self.seen.said += 1 + u64::from(client.wire == Wire::Line);
                 // What ends with the connection is whole when FIN is there, which counts as a byte.
                 let ends_with_fin = match &client.talk {
                     Talk::Rpc(rpc) => rpc.todo == 0 && rpc.abuse == Abuse::Half,
@@ -312,7 +317,7 @@ impl State {
         // It goes.
         let said_all = client.has_said_all() || self.ceasing || client.eof;
         match client.ending {
-            Ending::Stay if client.eof => client.ending = Ending::Close,
+            Ending::Stay if client.eof && !client.lingers => client.ending = Ending::Close,
             Ending::HalfClose if said_all && client.stage == Stage::Open => {
                 client.stage = Stage::Finished;
                 socket.fin = true;
@@ -335,7 +340,7 @@ impl State {
             Ending::ResetAfter(limit) if client.sent >= limit || said_all => return self.reset(index),
             _ => {}
         }
-        if client.eof && client.stage == Stage::Open {
+        if client.eof && client.stage == Stage::Open && !client.lingers {
             again = true;
         }
         if again {

@@ -16,8 +16,11 @@ use rawline::api::Peer;
 use rawline::transport::io::{AcceptFault, Event, Interest, Io, IoFault, Millis, Signal, Token, Waker};
 
 use super::{FIRST, LISTENER, PORT, State, World};
+use crate::sim::client::Talk;
 use crate::sim::faults::Fault;
 
+/// No deadline but that of a heartbeat is longer, in microseconds.
+const LONGEST_TIMEOUT: u64 = 100_000_000;
 /// Turns in which nothing moves and no time passes, before that is called spinning.
 const IDLE_TURNS: u32 = 400;
 
@@ -95,6 +98,8 @@ impl State {
 
     /// The server learns of these.
     fn report(&mut self, events: &[Event]) {
+        let stale = events.iter().filter(|event| self.graves.contains(&event.token));
+        self.seen.stale += stale.count() as u64;
         for &index in self.fds.iter().flatten() {
             let socket = &mut self.sockets[index];
             let Some((token, _)) = socket.watched else { continue };
@@ -102,6 +107,40 @@ impl State {
                 socket.is_reported |= event.readable || event.hangup;
                 socket.is_blocked &= !event.writable;
             }
+        }
+    }
+
+    /// Whether nothing has happened for so long but signs of life that nothing will any more.
+    fn only_pulses(&self) -> bool {
+        let beats = self.clients.iter().filter_map(|client| match &client.talk {
+            Talk::Rpc(rpc) => Some(rpc.heartbeat * 1_000_000),
+            _ => None,
+        });
+        let longest = LONGEST_TIMEOUT + 3 * beats.max().unwrap_or(0);
+        let tasks = || self.tasks.lock().expect("nobody panics here").len();
+        self.steward.files().pulse.is_some() && self.now > self.stirred.0 + longest && tasks() == 0
+    }
+
+    /// A turn is over: what it came to, and nothing of the next one.
+    fn look_back(&mut self) {
+        if self.calls != self.stirred.1 {
+            self.stirred = (self.now, self.calls);
+        }
+        let came_to = self.turn_came_to();
+        self.seen.add(came_to);
+        self.judge_cuts();
+        self.has_ends = false;
+        self.seen.meter_then = self.seen.meter;
+        self.seen.call("wait");
+        self.most_said = [0, self.most_said[0]];
+        (self.said_this_turn, self.said_of_ends) = (0, 0);
+        for socket in &mut self.sockets {
+            socket.was_flushed = socket.read == socket.written;
+            if socket.was_flushed {
+                socket.whole = socket.read;
+            }
+            (socket.reads_this_turn, socket.read_calls_this_turn, socket.requests_this_turn) = (0, 0, 0);
+            socket.heard_this_turn = 0;
         }
     }
 
@@ -130,6 +169,7 @@ impl State {
     }
 
     fn release(&mut self, fd: RawFd, cut: bool) {
+        self.seen.call(if cut { "abort" } else { "close" });
         self.note(7, fd as u64, u64::from(cut));
         self.progress();
         if let Some(listener) = self.listeners.get_mut((fd - LISTENER) as usize) {
@@ -160,6 +200,7 @@ impl State {
             (socket.has_lost, socket.was_behind) = (true, !socket.outbox.is_empty());
             socket.outbox.clear();
         }
+        self.see_end(index, cut);
         self.judge_close(index, cut, unread);
         self.rouse(index);
     }
@@ -194,6 +235,7 @@ impl State {
         // What is thrown away is read in whole pieces.
         let most = if socket.server_fin { most.max(piece) } else { most } as usize;
         socket.reads_this_turn += n;
+        socket.read_calls_this_turn += 1;
         if socket.reads_this_turn > most && self.clients[index].wire != Wire::Files {
             let n = self.sockets[index].reads_this_turn;
             self.breaks("fair", format!("{n} bytes of one client were read in one turn"));
@@ -221,7 +263,7 @@ impl State {
         }
         let socket = &mut self.sockets[index];
         if socket.rst {
-            return Err(IoFault::Reset);
+            return Err(socket.fault());
         }
         if socket.deaf && self.faults.has(Fault::Unix) {
             // EPIPE: no RST will come later.
@@ -233,7 +275,7 @@ impl State {
             // Taken, and answered with RST.
             socket.rst = true;
             socket.inbox.clear();
-            self.moved_bytes.1 += all as u64;
+            self.seen.meter.bytes_out += all as u64;
             self.progress();
             return Ok(all);
         }
@@ -254,7 +296,7 @@ impl State {
         }
         socket.written += n as u64;
         socket.is_blocked = n < all;
-        self.moved_bytes.1 += n as u64;
+        self.seen.meter.bytes_out += n as u64;
         socket.took = self.now;
         self.progress();
         if self.clients[index].reads() {
@@ -282,8 +324,9 @@ impl State {
 
 impl Io for World {
     fn now(&mut self) -> Millis {
-        let state = self.0.borrow();
-        Millis(state.now / 1000)
+        let mut state = self.0.borrow_mut();
+        state.seen.meter.clock = state.now / 1000;
+        Millis(state.seen.meter.clock)
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) {
@@ -292,10 +335,10 @@ impl Io for World {
         state.turns += 1;
         events.clear();
         state.judge_turn();
-        state.said_this_turn = 0;
         state.rung = false;
         state.judge_rests();
-        state.moved_by_then = state.moved_bytes;
+        state.judge_pulse(timeout);
+        state.look_back();
         state.watch_for_spinning();
         state.judge_downloads(timeout);
         state.now += state.rng.range(1, 40);
@@ -328,6 +371,10 @@ impl Io for World {
                 break;
             }
             let next = state.calendar.peek().map(|Reverse(entry)| entry.0);
+            if next.is_none() && state.only_pulses() {
+                state.asleep = true;
+                break;
+            }
             match next.into_iter().chain(deadline).min() {
                 Some(at) => {
                     if at > state.now {
@@ -342,6 +389,10 @@ impl Io for World {
                 None => {}
             }
         }
+        if state.faults.strike(&mut state.rng, Fault::Late) {
+            // Somebody else had the processor.
+            state.now += state.rng.range(5_000, 45_000);
+        }
         state.report(events);
         if state.faults.strike(&mut state.rng, Fault::Meanwhile) {
             for _ in 0..3 {
@@ -353,11 +404,6 @@ impl Io for World {
         }
         let n = events.len() as u64;
         state.note(1, n, state.trace_of(events));
-        for index in 0..state.sockets.len() {
-            state.sockets[index].reads_this_turn = 0;
-            state.sockets[index].requests_this_turn = 0;
-            state.sockets[index].heard_this_turn = 0;
-        }
     }
 
     fn waker(&self) -> Waker {
@@ -390,6 +436,7 @@ impl Io for World {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
         state.calls += 1;
+        state.seen.call("accept");
         let at = (listener - LISTENER) as usize;
         if state.listeners[at].is_closed {
             state.breaks("kernel", "a closed listener accepts");
@@ -417,6 +464,7 @@ impl Io for World {
                 } else {
                     state.listeners[at].starved = Some(state.now);
                     state.listeners[at].rests += 1;
+                    state.seen.rests += 1;
                 }
                 state.note(2, at as u64, kind as u64);
                 return Err(fault);
@@ -446,7 +494,7 @@ impl Io for World {
         state.fds[fd] = Some(index);
         state.note(2, at as u64, fd as u64);
         state.progress();
-        state.accepts += 1;
+        state.seen.accepted += 1;
         let host = state.clients[index].host;
         let (mut open, mut of_host) = (0, 0);
         for &other in state.fds.iter().flatten() {
@@ -455,14 +503,17 @@ impl Io for World {
         }
         let elsewhere = if host.to_canonical().is_loopback() { 0 } else { 64 };
         let most = state.limits.max_connections_per_ip.unwrap_or(elsewhere);
-        let is_full = open > state.limits.max_connections || most > 0 && of_host > most;
-        if is_full {
-            state.faults.happened(Fault::Full);
+        // In the order in which it is looked at.
+        let full = [state.spare_is_free, open > state.limits.max_connections, most > 0 && of_host > most];
+        let full = full.iter().position(|&is_full| is_full);
+        if let Some(what) = full {
+            state.seen.full[what] += 1;
+            state.faults.counts[Fault::Full as usize] += u64::from(what > 0);
         }
         let socket = &mut state.sockets[index];
         socket.fd = Some(fd as RawFd);
         socket.accepted = Some(state.now);
-        socket.turned_away = is_full || state.spare_is_free;
+        socket.turned_away = full.is_some();
         socket.heard = state.now;
         socket.took = state.now;
         let address = SocketAddr::from((host, PORT + index as u16));
@@ -472,6 +523,7 @@ impl Io for World {
     fn add(&mut self, fd: RawFd, token: Token, interest: Interest) -> Result<(), IoFault> {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
+        state.seen.call("add");
         if (LISTENER..FIRST).contains(&fd) {
             if state.faults.strike(&mut state.rng, Fault::WatchMemory) {
                 return Err(IoFault::NoMemory);
@@ -484,8 +536,10 @@ impl Io for World {
         if state.faults.strike(&mut state.rng, Fault::WatchMemory) {
             state.sockets[index].starved = true;
             state.clients[index].doomed = true;
+            state.seen.unwatched += 1;
             return Err(IoFault::NoMemory);
         }
+        state.sockets[index].was_watched = true;
         if state.sockets[index].watched.replace((token, interest)).is_some() {
             state.breaks("kernel", format!("descriptor {fd} is added twice"));
         }
@@ -495,6 +549,7 @@ impl Io for World {
     fn modify(&mut self, fd: RawFd, token: Token, from: Interest, to: Interest) -> Result<(), IoFault> {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
+        state.seen.call("modify");
         state.note(4, fd as u64, u64::from(to.read) * 2 + u64::from(to.write));
         if (LISTENER..FIRST).contains(&fd) {
             if state.faults.strike(&mut state.rng, Fault::WatchMemory) {
@@ -529,14 +584,21 @@ impl Io for World {
         {
             state.breaks("queues", format!("echo {index} is read again, and {waits} bytes wait for it"));
         }
+        state.see_pause(index, from, to);
         state.progress();
         state.sockets[index].told = false;
         state.sockets[index].watched = Some((token, to));
         Ok(())
     }
 
-    fn forget(&mut self, fd: RawFd, interest: Interest) {
-        self.remove(fd, interest);
+    fn forget(&mut self, fd: RawFd, _: Interest) {
+        let mut state = self.0.borrow_mut();
+        state.seen.call("modify");
+        let Some(index) = state.socket(fd, "forget") else { return };
+        // The connection stays, so no event of it is a stale one.
+        if state.sockets[index].watched.take().is_none() {
+            state.breaks("kernel", format!("descriptor {fd} is forgotten and was not watched"));
+        }
     }
 
     fn remove(&mut self, fd: RawFd, _: Interest) {
@@ -562,6 +624,7 @@ impl Io for World {
     fn read(&mut self, fd: RawFd, into: &mut [IoSliceMut<'_>; 2]) -> Result<usize, IoFault> {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
+        state.seen.call("read");
         let Some(index) = state.socket(fd, "read") else { return Err(IoFault::Other(9)) };
         state.judge_read(index);
         if into[0].is_empty() && into[1].is_empty() {
@@ -578,11 +641,12 @@ impl Io for World {
         }
         let socket = &mut state.sockets[index];
         if socket.rst {
-            return Err(IoFault::Reset);
+            return Err(socket.fault());
         }
         if socket.inbox.is_empty() {
             socket.is_reported = false;
             if socket.fin {
+                socket.has_ended = true;
                 state.progress();
                 state.note(5, fd as u64, 0);
                 return Ok(0);
@@ -613,8 +677,9 @@ impl Io for World {
         socket.heard = state.now;
         socket.unread = (!socket.inbox.is_empty()).then_some(state.now);
         socket.read += n as u64;
-        socket.drained += if socket.server_fin { n as u64 } else { 0 };
-        state.moved_bytes.0 += n as u64;
+        let is_drained = socket.server_fin;
+        socket.drained += if is_drained { n as u64 } else { 0 };
+        state.seen.meter.bytes_in += n as u64;
         let ends = &mut state.clients[index].ends;
         while ends.front().is_some_and(|&end| end <= socket.read) {
             ends.pop_front();
@@ -625,6 +690,12 @@ impl Io for World {
             socket.began.get_or_insert(state.now);
         }
         let drained = state.sockets[index].drained;
+        if is_drained {
+            state.seen.drained += n as u64;
+            state.seen.overfull_drains += u64::from(drained > state.limits.drain_max as u64);
+        } else if n == state.limits.read_chunk {
+            state.seen.full_reads[usize::from(state.clients[index].wire == Wire::Files)] += 1;
+        }
         if drained
             > state.most(|limits| limits.drain_max as u64) + state.most(|limits| limits.read_chunk as u64)
         {
@@ -639,6 +710,7 @@ impl Io for World {
 
     fn write(&mut self, fd: RawFd, from: &[IoSlice<'_>]) -> Result<usize, IoFault> {
         let mut state = self.0.borrow_mut();
+        state.seen.call("write");
         let Some(index) = state.socket(fd, "write") else { return Err(IoFault::Other(9)) };
         let pieces: Vec<&[u8]> = from.iter().map(|slice| &**slice).collect();
         let given = state.give(index, &pieces, "write");
@@ -655,6 +727,7 @@ impl Io for World {
         count: usize,
     ) -> Result<usize, IoFault> {
         let mut state = self.0.borrow_mut();
+        state.seen.call("send_file");
         let Some(index) = state.socket(fd, "sendfile") else { return Err(IoFault::Other(9)) };
         state.judge_bite(index, file.as_raw_fd(), offset, count);
         // No more than the socket may take is copied.
@@ -671,6 +744,7 @@ impl Io for World {
     fn is_cached(&mut self, file: BorrowedFd<'_>, offset: u64, count: usize) -> bool {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
+        state.seen.call("is_cached");
         let (fd, end) = (file.as_raw_fd(), offset + count as u64);
         if end <= state.disk.warm_until(fd).unwrap_or(0) {
             state.breaks("kernel", "it is asked again whether a file is in memory that is");
@@ -684,6 +758,7 @@ impl Io for World {
 
     fn shutdown_write(&mut self, fd: RawFd) {
         let mut state = self.0.borrow_mut();
+        state.seen.call("shutdown");
         let Some(index) = state.socket(fd, "shutdown") else { return };
         state.progress();
         state.sockets[index].refused = Some(state.now);
@@ -706,6 +781,7 @@ impl Io for World {
 
     fn cork(&mut self, fd: RawFd, on: bool) {
         let mut state = self.0.borrow_mut();
+        state.seen.call("cork");
         if let Some(index) = state.socket(fd, "cork") {
             state.sockets[index].corked = on;
         }

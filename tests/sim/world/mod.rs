@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use rawline::api::Closed;
-use rawline::transport::io::{Interest, Signal, Token};
+use rawline::transport::io::{Interest, IoFault, Signal, Token};
 use rawline::transport::workers::{Helpers, Lane, Task};
 use rawline::{Limits, Wire};
 
@@ -26,6 +26,7 @@ use super::client::files::shelf::Shelf;
 use super::client::{Broken, Client};
 use super::disk::SimDisk;
 use super::faults::{Fault, Faults};
+use super::figures::Seen;
 use super::rng::Rng;
 use super::room::Room;
 use super::steward::Steward;
@@ -49,6 +50,8 @@ pub struct Socket {
     pub fin: bool,
     pub rst: bool,
     /// The peer has closed: what is written to it brings RST.
+    /// Not by an RST: the kernel has given it up.
+    pub unreachable: bool,
     pub deaf: bool,
     pub server_fin: bool,
     watched: Option<(Token, Interest)>,
@@ -77,14 +80,21 @@ pub struct Socket {
     pub has_lost: bool,
     /// And something was.
     pub was_behind: bool,
+    /// The server has read its FIN.
+    pub has_ended: bool,
+    /// The kernel has watched it.
+    pub was_watched: bool,
+    /// The server does not read it, for what it has not taken.
+    pub is_paused: bool,
     /// Since when there have been bytes for the server that it does not read.
     pub unread: Option<u64>,
     /// Since when it has been above `out_soft`.
     pub behind: Option<u64>,
     /// Since when something has been there for it to take.
     pub waits: Option<u64>,
-    /// Why the service was told that it ends.
+    /// Why the service was told that it ends, and when.
     pub why: Option<Closed>,
+    pub ended_at: u64,
     /// Bytes of it that were read behind the server's FIN.
     pub drained: u64,
     /// Readiness to read was reported, and no read has emptied it since.
@@ -100,7 +110,12 @@ pub struct Socket {
     /// Which bites of files its last two were, counted over all, and whether the last one was taken whole.
     bites: (u64, u64),
     took_all: bool,
-    reads_this_turn: usize,
+    pub reads_this_turn: usize,
+    pub read_calls_this_turn: usize,
+    /// It had taken everything when the last turn was over.
+    pub was_flushed: bool,
+    /// So much had been read of it when it last had taken everything.
+    pub whole: u64,
     pub heard_this_turn: u64,
     pub requests_this_turn: usize,
 }
@@ -119,6 +134,11 @@ impl Socket {
     /// What the server watches it for, if it is open.
     pub fn interest(&self) -> Option<Interest> {
         self.watched.map(|(_, interest)| interest).filter(|_| self.is_open())
+    }
+
+    /// What a call on it fails with.
+    fn fault(&self) -> IoFault {
+        if self.unreachable { IoFault::Unreachable } else { IoFault::Reset }
     }
 
     /// Whether the server has more for it than it takes.
@@ -182,14 +202,17 @@ pub struct State {
     /// Nothing will ever happen again.
     pub asleep: bool,
     pub jumps: u64,
-    /// Connections that were accepted, and handlers that panicked.
-    pub accepts: u64,
-    pub panics: u64,
+    pub seen: Seen,
+    /// When something last happened but a sign of life, and the calls by then.
+    stirred: (u64, u64),
+    /// When the server last gave one, in milliseconds.
+    pub sign: u64,
+    /// Who was cut in this turn since all together had too much, and how much of it was his, at most.
+    pub cuts: Vec<(usize, u64)>,
+    /// Some connection has ended in this turn.
+    pub has_ends: bool,
     /// Files of which the room was told that they are stored.
     pub stored: u64,
-    /// Bytes that were read and written so far, and by the end of the last turn.
-    moved_bytes: (u64, u64),
-    pub moved_by_then: (u64, u64),
     pub broken: Option<Broken>,
     pub trace: u64,
     pub turns: u64,
@@ -201,6 +224,9 @@ pub struct State {
     /// Bites of files so far, and bytes of files in this turn.
     bites: u64,
     file_bytes_this_turn: usize,
+    /// The most that this can have been for anybody, and the same of the turn before; how much of it was said of ends.
+    pub most_said: [u64; 2],
+    pub said_of_ends: u64,
     moved: bool,
     idle: (u32, u64),
     ceasing: bool,
@@ -255,11 +281,12 @@ impl World {
             stop_behind: None,
             asleep: false,
             jumps: 0,
-            accepts: 0,
-            panics: 0,
+            seen: Seen::default(),
+            stirred: (0, 0),
+            sign: 0,
+            cuts: Vec::new(),
+            has_ends: false,
             stored: 0,
-            moved_bytes: (0, 0),
-            moved_by_then: (0, 0),
             broken: None,
             trace: 0xcbf2_9ce4_8422_2325,
             turns: 0,
@@ -268,6 +295,8 @@ impl World {
             said_this_turn: 0,
             bites: 0,
             file_bytes_this_turn: 0,
+            most_said: [0; 2],
+            said_of_ends: 0,
             moved: false,
             idle: (0, 0),
             ceasing: false,

@@ -1,0 +1,340 @@
+//! What the server says it has counted, beside what the kernel and the clients have counted themselves.
+//!
+//! Whoever sees something here counts it in [`Seen`]. Most figures of the server must then be exactly so; of some only a
+//! bound is known, since what they count happens inside: those lie between what was surely so and what may have been.
+
+use rawline::api::Closed;
+use rawline::limits::{ANSWERS_PER_TURN, POOLED_INPUTS};
+use rawline::transport::io::Interest;
+use rawline::transport::metered::CALLS;
+use rawline::{Limits, Stats, Wire};
+
+use super::client::Talk;
+use super::faults::Fault;
+use super::world::{Socket, State};
+
+/// A figure, by its name and the value of its label.
+pub type Name = (&'static str, Option<&'static str>);
+
+/// What went through the kernel.
+#[derive(Clone, Copy, Default)]
+pub struct Meter {
+    calls: [u64; CALLS.len()],
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// What the clock said last, in milliseconds.
+    pub clock: u64,
+}
+
+/// What was seen so far.
+#[derive(Default)]
+pub struct Seen {
+    pub meter: Meter,
+    /// The same when the last turn was over.
+    pub meter_then: Meter,
+    pub accepted: u64,
+    /// Connections that the kernel would not watch.
+    pub unwatched: u64,
+    /// Times that a listener found nothing to accept with.
+    pub rests: u64,
+    /// Who was turned away, by what was full: the table of descriptors, the server, an address.
+    pub full: [u64; 3],
+    /// Events of connections that are closed.
+    pub stale: u64,
+    /// Reads that took a whole `read_chunk`: of all but file connections, and of those.
+    pub full_reads: [u64; 2],
+    /// Times that somebody was surely, or perhaps, stopped in a turn, since he had had his share of bytes.
+    pub cut_reads: [u64; 2],
+    /// Bytes read behind the server's FIN, and connections of which too many were.
+    pub drained: u64,
+    pub overfull_drains: u64,
+    /// Messages that clients have begun to say, and those that the service has heard.
+    pub said: u64,
+    pub heard: u64,
+    pub long_lines: u64,
+    pub long_names: u64,
+    pub long_messages: u64,
+    /// Broadcasts, one for each who was to hear it.
+    pub deliveries: u64,
+    /// Turns in which surely, and perhaps, as much was said as may be.
+    pub loud_turns: [u64; 2],
+    pub panics: u64,
+    /// Ends of which the service was told, by `Closed as usize`.
+    pub ended: [u64; Closed::ALL.len()],
+    /// Connections that surely, or perhaps, were ended since they did not take or say what was left in time.
+    pub forced: [u64; 2],
+    /// Connections that still had something to get when the grace was over.
+    pub cut_short: u64,
+    /// Echoes that were surely not read for what they had not taken, and those that were read again.
+    pub pauses: [u64; 2],
+}
+
+/// What one turn came to: surely, and perhaps.
+#[derive(Default)]
+pub struct Turn {
+    cut_reads: [u64; 2],
+    is_loud: [u64; 2],
+}
+
+impl Seen {
+    /// A turn is over.
+    pub fn add(&mut self, turn: Turn) {
+        self.cut_reads = [0, 1].map(|sure| self.cut_reads[sure] + turn.cut_reads[sure]);
+        self.loud_turns = [0, 1].map(|sure| self.loud_turns[sure] + turn.is_loud[sure]);
+    }
+
+    /// One call of this kind.
+    pub fn call(&mut self, kind: &str) {
+        let kind = CALLS.iter().position(|&call| call == kind).expect("it is one of them");
+        self.meter.calls[kind] += 1;
+    }
+
+    /// A rule of the chat has refused something, in these words.
+    pub fn refused(&mut self, why: &str) {
+        self.long_names += u64::from(why == "Username too long");
+        self.long_messages += u64::from(why == "Message too long");
+    }
+}
+
+impl State {
+    /// What the turn that is over has come to, besides what was counted at once.
+    pub fn turn_came_to(&self) -> Turn {
+        let is_calm = self.regimes.len() == 1 && self.clients.iter().all(|client| client.wire == Wire::Echo);
+        let Limits { max_read_per_turn: most, max_requests_per_turn, out_high, .. } = self.limits;
+        let least = self.regimes.iter().map(|limits| limits.max_read_per_turn).min().unwrap_or(0);
+        let all: usize = self.sockets.iter().map(|socket| socket.reads_this_turn).sum();
+        // Nothing else can have stopped it: not what it has not taken, not the number of its requests, not all output.
+        let was_surely_cut = |socket: &&Socket| {
+            socket.reads_this_turn == most
+                && socket.is_reported
+                && !socket.rst
+                && !socket.starved
+                && socket.was_flushed
+                && most <= out_high
+                && 2 * socket.read_calls_this_turn + 2 < max_requests_per_turn
+        };
+        let surely = self.sockets.iter().filter(was_surely_cut).count();
+        let perhaps = self.sockets.iter().filter(|socket| socket.reads_this_turn >= least).count();
+        let is_known = is_calm && all < ANSWERS_PER_TURN / 2;
+        let is_loud = |said: u64, limit: Option<usize>| u64::from(said >= limit.unwrap_or(0) as u64);
+        let limits = || self.regimes.iter().map(|limits| limits.max_fanout_per_turn);
+        Turn {
+            cut_reads: [if is_known { surely as u64 } else { 0 }, perhaps as u64],
+            is_loud: [
+                is_loud(self.said_this_turn.saturating_sub(self.said_of_ends), limits().max()),
+                is_loud(self.most_said.iter().sum(), limits().min()),
+            ],
+        }
+    }
+
+    /// What a change of interest says of an echo: it is not read for what it has not taken, or is read again.
+    pub fn see_pause(&mut self, index: usize, from: Interest, to: Interest) {
+        let never_idle = self.regimes.iter().all(|limits| limits.idle_timeout.is_zero());
+        let out_high = self.most(|limits| limits.out_high as u64);
+        let chunk = self.most(|limits| limits.read_chunk as u64);
+        let socket = &mut self.sockets[index];
+        let is_behind = socket.read.saturating_sub(socket.written) > out_high + chunk;
+        let is_echo = self.clients[index].wire == Wire::Echo;
+        if from.read && !to.read {
+            let is_here = !socket.has_ended && self.told_to_stop.is_none() && never_idle;
+            socket.is_paused = is_echo && is_behind && is_here;
+            self.seen.pauses[0] += u64::from(socket.is_paused);
+        } else if to.read && std::mem::take(&mut socket.is_paused) {
+            self.seen.pauses[1] += 1;
+        }
+    }
+
+    /// What the way in which a connection is closed says of its end.
+    pub fn see_end(&mut self, index: usize, cut: bool) {
+        self.has_ends = true;
+        let (socket, client) = (&self.sockets[index], &self.clients[index]);
+        if socket.turned_away || !socket.was_watched {
+            return;
+        }
+        if cut && client.wire == Wire::Echo {
+            self.cuts.push((index, socket.read - socket.written));
+        }
+        let is_whole = !socket.rst && !socket.starved;
+        let drained_all = socket.has_ended || socket.drained > self.limits.drain_max as u64;
+        let is_forced = socket.server_fin && is_whole && !drained_all && self.told_to_stop.is_none();
+        let was_refused = matches!(
+            socket.why,
+            Some(
+                Closed::TooLarge
+                    | Closed::TooDeep
+                    | Closed::MessageTimeout
+                    | Closed::IdleTimeout
+                    | Closed::Panicked
+            )
+        );
+        let may_be = cut || socket.server_fin || was_refused || client.wire == Wire::Files;
+        self.seen.forced[0] += u64::from(is_forced);
+        self.seen.forced[1] += u64::from(may_be);
+        let is_left = client.wire == Wire::Echo && socket.read > socket.written && !cut && is_whole;
+        self.seen.cut_short += u64::from(is_left && self.told_to_stop.is_some() && self.is_overdue());
+    }
+
+    /// What must be exactly so at any time.
+    pub fn figures(&self) -> Vec<(Name, u64)> {
+        let seen = &self.seen;
+        let open = || self.sockets.iter().zip(&self.clients).filter(|(socket, _)| socket.is_open());
+        let [descriptors, server, address] = seen.full;
+        let mut figures = vec![
+            (("connections", None), open().count() as u64),
+            (("users", None), self.room.users.len() as u64),
+            (("rooms", None), 1),
+            (("listeners", None), self.hears.iter().filter(|&&hears| hears).count() as u64),
+            (("uptime_ms", None), seen.meter_then.clock),
+            (("bytes_in", None), seen.meter_then.bytes_in),
+            (("bytes_out", None), seen.meter_then.bytes_out),
+            (("accepted", None), seen.accepted),
+            (("accept_aborted", None), self.faults.counts[Fault::Aborted as usize]),
+            (("accept_unwatched", None), seen.unwatched),
+            (("listener_rests", None), seen.rests),
+            (("deliveries", None), seen.deliveries),
+            (("drained_bytes", None), seen.drained),
+            (("panics", None), seen.panics),
+            (("stale_events", None), seen.stale),
+        ];
+        for wire in Wire::ALL {
+            let count = open().filter(|(_, client)| client.wire == wire).count();
+            figures.push((("service_connections", Some(wire.name())), count as u64));
+        }
+        figures.extend(CALLS.iter().zip(seen.meter_then.calls).map(|(&kind, n)| (("calls", Some(kind)), n)));
+        let limited = [
+            ("max_connections", server),
+            ("max_connections_per_ip", address),
+            ("open_files", descriptors),
+            ("max_line_bytes", seen.long_lines),
+            ("max_username_chars", seen.long_names),
+            ("max_message_chars", seen.long_messages),
+            ("drain_max", seen.overfull_drains),
+        ];
+        figures.extend(limited.map(|(limit, n)| (("limited", Some(limit)), n)));
+        figures
+    }
+
+    /// What lies between two bounds when a turn is over.
+    fn bounds(&self) -> Vec<(Name, u64, u64)> {
+        let seen = &self.seen;
+        let chunk = self.most(|limits| limits.read_chunk as u64);
+        let answers = self.clients.iter().map(|client| match &client.talk {
+            Talk::Rpc(rpc) => rpc.answered() + rpc.pings,
+            Talk::Line(_) | Talk::Echo(_) | Talk::Files(_) => 0,
+        });
+        let (too_fast, unheard) = self.too_fast();
+        let files = self.clients.iter().filter(|client| client.wire == Wire::Files).count() as u64;
+        let places = self.regimes.iter().map(|limits| limits.max_uploads as u64).min().unwrap_or(0);
+        let unless = |holds: bool, most: u64| if holds { 0 } else { most };
+        let has_failed = self.disk.counts().iter().any(|&count| count > 0);
+        // The last one has not been counted yet.
+        let last = self.turn_came_to();
+        let mut bounds = vec![
+            (("pooled_bytes", None), 0, POOLED_INPUTS as u64 * chunk),
+            (("frames_in", None), seen.heard, seen.said),
+            (("frames_out", None), answers.sum(), u64::MAX),
+            (("ended_by_force", None), seen.forced[0], seen.forced[1]),
+            (("file_refusals", None), 0, unless(files == 0, seen.said)),
+        ];
+        let limited = [
+            ("read_chunk", seen.full_reads[0], seen.full_reads[0] + seen.full_reads[1]),
+            ("max_read_per_turn", seen.cut_reads[0], seen.cut_reads[1] + last.cut_reads[1]),
+            ("out_high", seen.pauses[0], u64::MAX),
+            ("out_low", seen.pauses[1], u64::MAX),
+            ("max_fanout_per_turn", seen.loud_turns[0], seen.loud_turns[1] + last.is_loud[1]),
+            ("rate_messages", too_fast, too_fast + unheard),
+            ("max_uploads", 0, unless(files <= places, seen.said)),
+            ("max_upload_bytes", 0, unless(files == 0, seen.said)),
+            ("disk_reserve", 0, unless(!self.shelf.is_tight && !has_failed, seen.said)),
+            ("shutdown_grace", seen.cut_short, unless(!self.is_overdue(), u64::MAX)),
+        ];
+        bounds.extend(limited.map(|(limit, least, most)| (("limited", Some(limit)), least, most)));
+        bounds
+    }
+
+    /// Requests and lines that were surely refused for the rate, and those that may have been.
+    fn too_fast(&self) -> (u64, u64) {
+        if self.limits.rate_messages == 0 {
+            return (0, 0);
+        }
+        self.clients.iter().fold((0, 0), |(refused, unheard), client| match &client.talk {
+            Talk::Rpc(rpc) => (refused + rpc.refused, unheard + rpc.plan.len() as u64),
+            Talk::Line(line) => (refused + line.refused, unheard + line.plan.len() as u64),
+            Talk::Echo(_) | Talk::Files(_) => (refused, unheard),
+        })
+    }
+
+    /// Whether the grace of a stop is over.
+    pub fn is_overdue(&self) -> bool {
+        let grace = self.most(|limits| limits.shutdown_grace.as_micros() as u64);
+        self.stopping.is_some_and(|since| self.now + 1_000 >= since + grace)
+    }
+
+    /// Ends by their reasons. The service hears of none of an echo or of files, which may have ended for some of them.
+    fn ends(&self) -> impl Iterator<Item = (Name, u64, u64)> {
+        let quiet = || {
+            let all = self.sockets.iter().zip(&self.clients);
+            all.filter(|(socket, client)| {
+                socket.accepted.is_some()
+                    && !socket.turned_away
+                    && matches!(client.wire, Wire::Echo | Wire::Files)
+            })
+        };
+        let all = quiet().count() as u64;
+        let reset = quiet().filter(|(socket, _)| socket.rst || socket.deaf).count() as u64;
+        let starved = quiet().filter(|(socket, _)| socket.starved).count() as u64;
+        let is_stopping = self.stopping.is_some();
+        Closed::ALL.into_iter().map(move |why| {
+            let more = match why {
+                Closed::Reset | Closed::Unreachable => reset,
+                Closed::NoMemory => starved,
+                Closed::Shutdown if is_stopping => all,
+                Closed::Peer
+                | Closed::BadFrame
+                | Closed::MessageTimeout
+                | Closed::IdleTimeout
+                | Closed::TotalOut
+                | Closed::Stalled
+                | Closed::Broken => all,
+                _ => 0,
+            };
+            let told = self.seen.ended[why as usize];
+            (("closed", Some(why.reason())), told, told + more)
+        })
+    }
+
+    /// Compares all that is known with what the server says when a turn is over.
+    pub fn judge_figures(&mut self, stats: &Stats) {
+        for ((name, label), expected) in self.figures() {
+            let found = stats.get(name, label);
+            if found != Some(expected) {
+                return self.breaks("stats", format!("{name} {label:?} is {found:?}, not {expected}"));
+            }
+        }
+        for ((name, label), least, most) in self.bounds().into_iter().chain(self.ends().collect::<Vec<_>>()) {
+            let found = stats.get(name, label);
+            if !found.is_some_and(|found| (least..=most).contains(&found)) {
+                let what = format!("{name} {label:?} is {found:?}, not from {least} to {most}");
+                return self.breaks("stats", what);
+            }
+        }
+        let of = |limit| stats.get("limited", Some(limit)).unwrap_or(0);
+        if of("out_low") > of("out_high") {
+            self.breaks("stats", "more connections went on than were paused");
+        }
+        if stats.turn_time.count() != self.turns {
+            self.breaks("stats", format!("{} turns of {} have a time", stats.turn_time.count(), self.turns));
+        }
+        // Everybody who was let in ends once; of an echo and of files only the kernel knows.
+        let is_let_in =
+            |socket: &&Socket| socket.accepted.is_some() && !socket.turned_away && socket.was_watched;
+        let let_in = self.sockets.iter().filter(is_let_in);
+        let ended = let_in.filter(|socket| socket.why.is_some() || socket.is_closed).count() as u64;
+        let open =
+            self.sockets.iter().filter(|socket| socket.is_open() && socket.why.is_none()).count() as u64;
+        let found: u64 = Closed::ALL.iter().filter_map(|why| stats.get("closed", Some(why.reason()))).sum();
+        if !(ended..=ended + open).contains(&found) {
+            self.breaks("stats", format!("{found} ends are counted, and {ended} were seen"));
+        }
+    }
+}
