@@ -2,7 +2,7 @@
 //!
 //! Nothing is drawn while the run goes on but by those who act; so a client can be told whole before it begins.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use rawline::transport::files::digest;
@@ -178,6 +178,7 @@ pub fn invite(rng: &mut Rng, state: &mut State) {
         [own; 3],
         [own, near, far.into()],
         [own, far.into(), far.to_ipv6_mapped().into()],
+        [1, 2, 1 << 64].map(|host| IpAddr::from(Ipv6Addr::from((0x2001_0db8 << 96) + host))),
     ]);
     for _ in 0..count {
         let mut draw = rng.size(0, weights.iter().sum::<usize>() - 1);

@@ -9,12 +9,28 @@ use rawline::transport::io::Interest;
 use rawline::transport::metered::CALLS;
 use rawline::{Limits, Stats, Wire};
 
-use super::client::Talk;
+use super::client::{Client, Talk};
 use super::faults::Fault;
 use super::world::{Socket, State};
 
 /// A figure, by its name and the value of its label.
 pub type Name = (&'static str, Option<&'static str>);
+
+/// The kinds of errors, as they are counted.
+const FAULTS: [&str; 6] =
+    ["parse_error", "invalid_request", "unknown_method", "invalid_params", "internal_error", "other"];
+
+/// Which of them a code is.
+pub fn kind_of(code: i32) -> usize {
+    match code {
+        -32700 => 0,
+        -32600 => 1,
+        -32601 => 2,
+        -32602 => 3,
+        -32603 => 4,
+        _ => 5,
+    }
+}
 
 /// What went through the kernel.
 #[derive(Clone, Copy, Default)]
@@ -45,6 +61,8 @@ pub struct Seen {
     pub full_reads: [u64; 2],
     /// Times that somebody was surely, or perhaps, stopped in a turn, since he had had his share of bytes.
     pub cut_reads: [u64; 2],
+    /// Times that a line user was surely stopped in a turn, since he had had his share of lines.
+    pub cut_requests: u64,
     /// Bytes read behind the server's FIN, and connections of which too many were.
     pub drained: u64,
     pub overfull_drains: u64,
@@ -73,6 +91,7 @@ pub struct Seen {
 #[derive(Default)]
 pub struct Turn {
     cut_reads: [u64; 2],
+    cut_requests: u64,
     is_loud: [u64; 2],
 }
 
@@ -80,6 +99,7 @@ impl Seen {
     /// A turn is over.
     pub fn add(&mut self, turn: Turn) {
         self.cut_reads = [0, 1].map(|sure| self.cut_reads[sure] + turn.cut_reads[sure]);
+        self.cut_requests += turn.cut_requests;
         self.loud_turns = [0, 1].map(|sure| self.loud_turns[sure] + turn.is_loud[sure]);
     }
 
@@ -116,9 +136,20 @@ impl State {
         let surely = self.sockets.iter().filter(was_surely_cut).count();
         let perhaps = self.sockets.iter().filter(|socket| socket.reads_this_turn >= least).count();
         let is_known = is_calm && all < ANSWERS_PER_TURN / 2;
+        let has_said_his_share = |(socket, client): &(&Socket, &Client)| {
+            socket.requests_this_turn == max_requests_per_turn
+                && socket.why.is_none()
+                && socket.is_open()
+                && !socket.rst
+                && client.talk.due() <= out_high as u64
+                && client.wire == Wire::Line
+        };
+        let pairs = self.sockets.iter().zip(&self.clients);
+        let lines = if self.regimes.len() == 1 { pairs.filter(has_said_his_share).count() } else { 0 };
         let is_loud = |said: u64, limit: Option<usize>| u64::from(said >= limit.unwrap_or(0) as u64);
         let limits = || self.regimes.iter().map(|limits| limits.max_fanout_per_turn);
         Turn {
+            cut_requests: lines as u64,
             cut_reads: [if is_known { surely as u64 } else { 0 }, perhaps as u64],
             is_loud: [
                 is_loud(self.said_this_turn.saturating_sub(self.said_of_ends), limits().max()),
@@ -167,7 +198,12 @@ impl State {
                     | Closed::Panicked
             )
         );
-        let may_be = cut || socket.server_fin || was_refused || client.wire == Wire::Files;
+        // Of whom is refused while the server stops it is said that the server stops.
+        let may_be = cut
+            || socket.server_fin
+            || was_refused
+            || client.wire == Wire::Files
+            || self.told_to_stop.is_some();
         self.seen.forced[0] += u64::from(is_forced);
         self.seen.forced[1] += u64::from(may_be);
         let is_left = client.wire == Wire::Echo && socket.read > socket.written && !cut && is_whole;
@@ -227,6 +263,7 @@ impl State {
         let places = self.regimes.iter().map(|limits| limits.max_uploads as u64).min().unwrap_or(0);
         let unless = |holds: bool, most: u64| if holds { 0 } else { most };
         let has_failed = self.disk.counts().iter().any(|&count| count > 0);
+        let large_batches = self.large_batches();
         // The last one has not been counted yet.
         let last = self.turn_came_to();
         let mut bounds = vec![
@@ -234,22 +271,73 @@ impl State {
             (("frames_in", None), seen.heard, seen.said),
             (("frames_out", None), answers.sum(), u64::MAX),
             (("ended_by_force", None), seen.forced[0], seen.forced[1]),
-            (("file_refusals", None), 0, unless(files == 0, seen.said)),
+            (("file_refusals", None), self.refused_files(None), unless(files == 0, seen.said)),
         ];
+        bounds.extend(self.faults());
         let limited = [
             ("read_chunk", seen.full_reads[0], seen.full_reads[0] + seen.full_reads[1]),
+            ("max_batch", large_batches[0], large_batches[1]),
+            ("max_requests_per_turn", seen.cut_requests, unless(!self.may_ask_much(), u64::MAX)),
             ("max_read_per_turn", seen.cut_reads[0], seen.cut_reads[1] + last.cut_reads[1]),
             ("out_high", seen.pauses[0], u64::MAX),
             ("out_low", seen.pauses[1], u64::MAX),
             ("max_fanout_per_turn", seen.loud_turns[0], seen.loud_turns[1] + last.is_loud[1]),
             ("rate_messages", too_fast, too_fast + unheard),
             ("max_uploads", 0, unless(files <= places, seen.said)),
-            ("max_upload_bytes", 0, unless(files == 0, seen.said)),
-            ("disk_reserve", 0, unless(!self.shelf.is_tight && !has_failed, seen.said)),
+            ("max_upload_bytes", self.refused_files(Some(4)), unless(files == 0, seen.said)),
+            (
+                "disk_reserve",
+                self.refused_files(Some(5)),
+                unless(!self.shelf.is_tight && !has_failed, seen.said),
+            ),
             ("shutdown_grace", seen.cut_short, unless(!self.is_overdue(), u64::MAX)),
         ];
         bounds.extend(limited.map(|(limit, least, most)| (("limited", Some(limit)), least, most)));
         bounds
+    }
+
+    /// Errors by their kinds: all that clients have got, and as many more if somebody may have missed some.
+    fn faults(&self) -> Vec<(Name, u64, u64)> {
+        let rpcs = || {
+            self.clients.iter().filter_map(|client| match &client.talk {
+                Talk::Rpc(rpc) => Some((client, rpc)),
+                _ => None,
+            })
+        };
+        let has_missed = rpcs().any(|(client, rpc)| client.doomed || rpc.may_have_missed());
+        let got = |kind: usize| rpcs().map(|(_, rpc)| rpc.faults[kind]).sum();
+        FAULTS
+            .iter()
+            .enumerate()
+            .map(|(kind, &name)| {
+                (("faults", Some(name)), got(kind), if has_missed { u64::MAX } else { got(kind) })
+            })
+            .collect()
+    }
+
+    /// Batches with too many elements: those that were surely looked at, and all.
+    fn large_batches(&self) -> [u64; 2] {
+        self.clients.iter().fold([0; 2], |[seen, all], client| match &client.talk {
+            Talk::Rpc(rpc) if rpc.may_have_missed() => [seen, all + rpc.large_batches],
+            Talk::Rpc(rpc) => [seen + rpc.large_batches, all + rpc.large_batches],
+            _ => [seen, all],
+        })
+    }
+
+    /// File commands of which clients were told that they were refused, with this status or with any.
+    fn refused_files(&self, status: Option<u8>) -> u64 {
+        let told = self.clients.iter().filter_map(|client| match &client.talk {
+            Talk::Files(files) => Some(files.refusals.iter()),
+            _ => None,
+        });
+        told.flatten().filter(|&&told| status.is_none_or(|status| status == told)).count() as u64
+    }
+
+    /// Whether somebody may have more requests than his share of a turn: whoever speaks JSON or lines says far fewer.
+    fn may_ask_much(&self) -> bool {
+        let least = self.regimes.iter().map(|limits| limits.max_requests_per_turn).min().unwrap_or(0);
+        let is_brief = |wire: Wire| matches!(wire, Wire::JsonRpc | Wire::Line);
+        least < 200 || !self.clients.iter().all(|client| is_brief(client.wire))
     }
 
     /// Requests and lines that were surely refused for the rate, and those that may have been.

@@ -212,6 +212,14 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
             }
             _ => {}
         }
+        // What is said of uploads comes among the letters, too.
+        if !rules.announce_uploads && rng.one_in(2) {
+            let mut state = state.borrow_mut();
+            state.handle = Some(server.handle());
+            for _ in 0..rng.range(1, 4) {
+                state.post_at(rng.range(0, longest), rng.range(1, 3));
+            }
+        }
         for _ in 0..if rng.one_in(5) { rng.range(1, 4) } else { 0 } {
             let other = (!rng.one_in(4)).then(|| draw::other_limits(rng, &limits));
             state.borrow_mut().reload_at(rng.range(0, longest), other);

@@ -10,7 +10,7 @@ use rawline::Limits;
 
 use super::{Broken, Notice, Scene, almost_hidden, broken, escape, json, words};
 use crate::sim::bucket::Bucket;
-use crate::sim::figures::Name;
+use crate::sim::figures::{Name, kind_of};
 use crate::sim::rng::Rng;
 use crate::sim::room::Who;
 
@@ -141,6 +141,9 @@ pub struct Rpc {
     /// When it first asked for pings, in microseconds, and the fewest seconds between them.
     pub pinged_since: Option<(u64, u64)>,
     pub is_lively: bool,
+    /// Errors that it has got, by kind; and batches with too many elements that it has sent.
+    pub faults: [u64; 6],
+    pub large_batches: u64,
     /// It has sent a batch to which there is no answer.
     has_silent_batch: bool,
 }
@@ -190,6 +193,8 @@ impl Rpc {
             pings_before: 0,
             pinged_since: None,
             is_lively: false,
+            faults: [0; 6],
+            large_batches: 0,
             has_silent_batch: false,
         }
     }
@@ -260,6 +265,11 @@ impl Rpc {
         unheard
             .map(|planned| format!("{planned:?} was not heard"))
             .or(unanswered.map(|answer| format!("{} has not come", answer.text(answer.v2))))
+    }
+
+    /// Whether there may be errors that it has not got, or not been waiting for.
+    pub fn may_have_missed(&self) -> bool {
+        !self.answers.is_empty() || self.is_late || self.timed_out || !self.buffer.is_empty()
     }
 
     /// Answers that it has got.
@@ -345,6 +355,7 @@ impl Rpc {
         let null = || Some("null".to_owned());
         if scene.rng.one_in(12) {
             let n = if scene.rng.one_in(2) { 0 } else { scene.limits.max_batch + 1 };
+            self.large_batches += u64::from(n > 0);
             text.push_str(&format!("[{}]", vec!["1"; n].join(",")));
             let refused = Outcome::Error(-32600, "Invalid request");
             return self.plan_answer(true, false, vec![(null(), Some(refused))]);
@@ -671,7 +682,12 @@ impl Rpc {
                 ),
             );
         }
-        self.answers.pop_front();
+        let answer = self.answers.pop_front();
+        for (_, outcome) in answer.iter().flat_map(|answer| &answer.parts) {
+            if let Some(Outcome::Error(code, _) | Outcome::Refused(code, _)) = outcome {
+                self.faults[kind_of(*code)] += u64::from(matches || stripped == expected);
+            }
+        }
         while let Some(&(at, v2)) = self.turns.front()
             && at <= self.first
         {

@@ -22,7 +22,7 @@ impl State {
     }
 
     /// Tells the room.
-    fn announce(&mut self, except: Option<usize>, notice: &Rc<Notice>) {
+    pub fn announce(&mut self, except: Option<usize>, notice: &Rc<Notice>) {
         self.most_said[0] += notice.form(true, true).len() as u64 + 1;
         for (index, client) in self.clients.iter_mut().enumerate() {
             if self.hears[index] && Some(index) != except {

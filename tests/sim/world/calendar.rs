@@ -12,7 +12,7 @@ use rawline::{Limits, Wire};
 
 use super::{Socket, State, WIRES};
 use crate::sim::client::rpc::Abuse;
-use crate::sim::client::{Client, Ending, Scene, Stage, Talk};
+use crate::sim::client::{Client, Ending, Notice, Scene, Stage, Talk};
 use crate::sim::faults::Fault;
 
 /// What is in the calendar.
@@ -25,6 +25,8 @@ pub(super) enum Happening {
     Wake,
     /// A deferred call is answered.
     Late(Completer, u64),
+    /// Other threads have so much to say to the room.
+    Post(u64),
     /// SIGTERM.
     Stop,
     /// SIGHUP, and what the operator's file says then.
@@ -82,6 +84,23 @@ impl State {
     pub fn late(&mut self, completer: Completer, number: u64) {
         let delay = *self.rng.pick(&[0, 100, 3_000, 200_000]);
         self.enter(self.now + delay, Happening::Late(completer, number));
+    }
+
+    /// Other threads say so much at this time.
+    pub fn post_at(&mut self, at: u64, count: u64) {
+        self.enter(at, Happening::Post(count));
+    }
+
+    /// Another thread says something to the room.
+    fn post(&mut self) {
+        let Some(handle) = &self.handle else { return };
+        self.posts += 1;
+        let text = format!("letter {}", self.posts);
+        let params = serde_json::json!({ "message": text, "username": "SYSTEM" });
+        let posted = handle.post(|fx| fx.announce(None, "system", &params, format_args!("{text}")));
+        if posted.is_ok() {
+            self.letters.push_back(Notice::new("system", &text, "SYSTEM", Some(text.clone())));
+        }
     }
 
     /// SIGTERM comes at this time.
@@ -155,6 +174,11 @@ impl State {
                     completer.answer(&serde_json::json!({ "late": number }));
                     if !self.rung && !self.bell.load(Ordering::SeqCst) {
                         self.breaks("progress", "a late answer comes, and nobody wakes the server");
+                    }
+                }
+                Happening::Post(count) => {
+                    for _ in 0..count {
+                        self.post();
                     }
                 }
                 Happening::Stop => {

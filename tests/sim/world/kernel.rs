@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 use std::io::{IoSlice, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -322,6 +322,14 @@ impl State {
     }
 }
 
+/// What counts as one address: of IPv6 its first half, which whoever has one has all of.
+fn network(host: IpAddr) -> IpAddr {
+    match host.to_canonical() {
+        IpAddr::V6(host) => Ipv6Addr::from(u128::from(host) >> 64 << 64).into(),
+        host => host,
+    }
+}
+
 impl Io for World {
     fn now(&mut self) -> Millis {
         let mut state = self.0.borrow_mut();
@@ -426,6 +434,12 @@ impl Io for World {
             }
         }
         let signal = state.signals.pop_front();
+        if signal.is_none() {
+            // Next the letters are read.
+            while let Some(letter) = state.letters.pop_front() {
+                state.announce(None, &letter);
+            }
+        }
         if signal == Some(Signal::Terminate) {
             state.told_to_stop.get_or_insert(state.turns);
         }
@@ -499,7 +513,7 @@ impl Io for World {
         let (mut open, mut of_host) = (0, 0);
         for &other in state.fds.iter().flatten() {
             open += 1;
-            of_host += u32::from(state.clients[other].host.to_canonical() == host.to_canonical());
+            of_host += u32::from(network(state.clients[other].host) == network(host));
         }
         let elsewhere = if host.to_canonical().is_loopback() { 0 } else { 64 };
         let most = state.limits.max_connections_per_ip.unwrap_or(elsewhere);
@@ -653,7 +667,9 @@ impl Io for World {
             }
             return Err(IoFault::WouldBlock);
         }
-        if state.faults.strike(&mut state.rng, Fault::ReadAgain) {
+        // Of a peer who is gone nothing can be reported that is not there.
+        let is_watched = state.sockets[index].watched.is_some();
+        if is_watched && state.faults.strike(&mut state.rng, Fault::ReadAgain) {
             state.sockets[index].is_reported = false;
             state.progress();
             return Err(IoFault::WouldBlock);

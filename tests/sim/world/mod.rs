@@ -20,10 +20,10 @@ use std::sync::{Arc, Mutex};
 use rawline::api::Closed;
 use rawline::transport::io::{Interest, IoFault, Signal, Token};
 use rawline::transport::workers::{Helpers, Lane, Task};
-use rawline::{Limits, Wire};
+use rawline::{Handle, Limits, Wire};
 
 use super::client::files::shelf::Shelf;
-use super::client::{Broken, Client};
+use super::client::{Broken, Client, Notice};
 use super::disk::SimDisk;
 use super::faults::{Fault, Faults};
 use super::figures::Seen;
@@ -203,6 +203,10 @@ pub struct State {
     pub asleep: bool,
     pub jumps: u64,
     pub seen: Seen,
+    /// How other threads reach the server; what they have said, how often, and what of it the server has not read.
+    pub handle: Option<Handle>,
+    posts: u64,
+    letters: VecDeque<Rc<Notice>>,
     /// When something last happened but a sign of life, and the calls by then.
     stirred: (u64, u64),
     /// When the server last gave one, in milliseconds.
@@ -282,6 +286,9 @@ impl World {
             asleep: false,
             jumps: 0,
             seen: Seen::default(),
+            handle: None,
+            posts: 0,
+            letters: VecDeque::new(),
             stirred: (0, 0),
             sign: 0,
             cuts: Vec::new(),

@@ -94,6 +94,9 @@ impl FileTalk {
                 if !self.judge_two(awaited, view, (opcode, status, &text), &mut at, shelf)? {
                     return Ok(None);
                 }
+                if status != 0 && !matches!(awaited, Awaited::Unknown(_)) {
+                    self.refusals.push(status);
+                }
                 if let (Awaited::GoAhead(name, content, announced), 0) = (awaited, status) {
                     let have =
                         u64::from_be_bytes(bytes[at.at - 8..at.at].try_into().expect("eight")) as usize;

@@ -63,6 +63,8 @@ pub struct FileTalk {
     pub may_be_closed: bool,
     pub is_late: bool,
     pub has_ended: bool,
+    /// The statuses with which it was refused something, in version 2.
+    pub refusals: Vec<u8>,
 }
 
 impl FileTalk {
@@ -82,6 +84,7 @@ impl FileTalk {
             may_be_closed: false,
             is_late: false,
             has_ended: false,
+            refusals: Vec::new(),
         }
     }
 
