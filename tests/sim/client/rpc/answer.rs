@@ -1,0 +1,158 @@
+//! What an answer to a JSON client looks like, as soon as it is known what came of its request.
+
+use crate::sim::client::json;
+use crate::sim::figures::Name;
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Result(String),
+    /// A rule of the chat.
+    Refused(i32, String),
+    /// An error of the protocol.
+    Error(i32, &'static str),
+    /// Statistics, of which these are known.
+    Stats(Vec<(Name, u64)>),
+}
+
+/// More bytes than a sentence for people has in an error.
+const SENTENCE: u64 = 300;
+/// More bytes than statistics have.
+const STATS: u64 = 40_000;
+
+pub(super) struct Answer {
+    pub v2: bool,
+    pub is_batch: bool,
+    /// Id, and what came of it as soon as that is known.
+    pub parts: Vec<(Option<String>, Option<Outcome>)>,
+    /// It stands behind so many pushes; a batch at most behind so many.
+    pub behind: Option<u64>,
+    /// How many bytes this client has said when all of its request is said.
+    pub end: u64,
+}
+
+impl Answer {
+    /// Whether it is known what came of all of it.
+    pub fn is_whole(&self) -> bool {
+        self.parts.iter().all(|part| part.1.is_some())
+    }
+
+    /// No fewer bytes than it has, in whatever framing.
+    pub fn most_bytes(&self) -> u64 {
+        let sentences = self.parts.iter().map(|(_, outcome)| match outcome {
+            Some(Outcome::Stats(_)) => STATS,
+            Some(Outcome::Error(..)) => SENTENCE,
+            _ => 0,
+        });
+        self.text(self.v2).len() as u64 * 3 + sentences.sum::<u64>()
+    }
+
+    pub fn text(&self, v2: bool) -> String {
+        let mut all: Vec<String> = Vec::new();
+        for (id, outcome) in &self.parts {
+            let Some(outcome) = outcome else { continue };
+            all.push(envelope(v2, id.as_deref(), outcome));
+        }
+        if self.is_batch { format!("[{}]", all.join(",")) } else { all.pop().unwrap_or_default() }
+    }
+}
+
+pub(super) fn envelope(v2: bool, id: Option<&str>, outcome: &Outcome) -> String {
+    if v2 {
+        let id = id.unwrap_or("null");
+        return match outcome {
+            Outcome::Stats(_) => String::new(),
+            Outcome::Result(result) => format!("{{\"jsonrpc\":\"2.0\",\"result\":{result},\"id\":{id}}}"),
+            Outcome::Refused(code, text) => {
+                format!(
+                    "{{\"jsonrpc\":\"2.0\",\"error\":{{\"code\":{code},\"message\":{}}},\"id\":{id}}}",
+                    json(text)
+                )
+            }
+            Outcome::Error(code, text) => {
+                format!(
+                    "{{\"jsonrpc\":\"2.0\",\"error\":{{\"code\":{code},\"message\":{}}},\"id\":{id}}}",
+                    json(text)
+                )
+            }
+        };
+    }
+    let object = match outcome {
+        Outcome::Result(result) => result.clone(),
+        Outcome::Refused(_, text) => format!("{{\"status\":\"error\",\"message\":{}}}", json(text)),
+        Outcome::Error(code, text) => format!("{{\"error\":{},\"code\":{code}}}", json(text)),
+        Outcome::Stats(_) => "{}".to_owned(),
+    };
+    match id {
+        Some(id) => format!("{},\"id\":{id}}}", &object[..object.len() - 1]),
+        None => object,
+    }
+}
+
+/// Whether statistics hold these numbers; gives their part of the answer back, with the version before it.
+pub(super) fn judge_stats(text: &str, figures: &[(Name, u64)]) -> Result<String, String> {
+    let from = text.find("\"version\":").ok_or("there are no statistics")?;
+    let at = text.find("\"stats\":").ok_or("there are no statistics")? + "\"stats\":".len();
+    let length = object(&text.as_bytes()[at..]).ok_or("the statistics do not end")?;
+    let stats: serde_json::Value = serde_json::from_str(&text[at..at + length]).map_err(|e| e.to_string())?;
+    for &((name, label), expected) in figures {
+        let found = match stats["samples"].as_array() {
+            Some(samples) => samples
+                .iter()
+                .find(|sample| sample["name"] == name && sample["label"][1].as_str() == label)
+                .map(|sample| &sample["value"]),
+            None => label.map_or(stats.get(name), |label| stats[name].get(label)),
+        };
+        if found.and_then(serde_json::Value::as_u64) != Some(expected) {
+            return Err(format!("{name} {label:?} is {found:?}, not {expected}"));
+        }
+    }
+    Ok(text[from..at + length].to_owned())
+}
+
+/// The length of the object or array at the front, if it is whole.
+pub(super) fn object(bytes: &[u8]) -> Option<usize> {
+    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    for (at, &byte) in bytes.iter().enumerate() {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The text without the sentences for people in its errors.
+pub(super) fn without_data(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(",\"data\":\"") {
+        out.push_str(&rest[..at]);
+        let sentence = &rest.as_bytes()[at + 9..];
+        let mut escaped = false;
+        let end = sentence.iter().position(|&byte| {
+            let ends = byte == b'"' && !escaped;
+            escaped = byte == b'\\' && !escaped;
+            ends
+        });
+        rest = &rest[at + 9 + end.map_or(sentence.len(), |end| end + 1)..];
+    }
+    out.push_str(rest);
+    out
+}

@@ -1,0 +1,272 @@
+//! What a JSON client says: requests, batches, texts that are none, and what nobody should send.
+
+use std::collections::VecDeque;
+
+use rawline::Limits;
+
+use super::{Abuse, Ends, Outcome, Planned, Rpc};
+use crate::sim::client::{Scene, almost_hidden, escape, json, words};
+use crate::sim::rng::Rng;
+
+impl Rpc {
+    pub fn say(&mut self, scene: &mut Scene<'_>, out: &mut VecDeque<u8>) -> bool {
+        if self.todo == 0 || self.answers.len() > self.patience || self.waits && !self.answers.is_empty() {
+            return false;
+        }
+        self.is_limited = scene.limits.rate_messages > 0;
+        let (was_skipping, answers) = (std::mem::take(&mut self.waits), self.next_answer());
+        self.todo -= 1;
+        let mut text = String::new();
+        if self.first + self.next_id + self.answers.len() as u64 == 0
+            && self.ends == Ends::Bare
+            && scene.rng.one_in(6)
+        {
+            // It ends nothing, so it says nothing.
+            text.push_str(" \n");
+        }
+        let mut has_end = true;
+        if self.todo == 0 && self.abuse != Abuse::None {
+            has_end = self.misbehave(scene, &mut text);
+        } else if scene.rng.one_in(40) {
+            self.break_text(scene, was_skipping, &mut text);
+            has_end = !self.waits;
+        } else if self.dialects > 0 && scene.rng.one_in(10) {
+            self.batch(scene, &mut text);
+        } else {
+            let v2 = self.dialects == 1 || self.dialects == 2 && scene.rng.one_in(2);
+            self.request(scene, v2, None, &mut text);
+        }
+        if self.ends == Ends::Later && scene.rng.one_in(6) {
+            self.ends = Ends::Lf;
+        }
+        if has_end {
+            match self.ends {
+                Ends::Lf => text.push('\n'),
+                Ends::CrLf => text.push_str(" \r\n"),
+                Ends::Bare | Ends::Later => text.push_str(scene.rng.pick::<&str>(&["", "", " ", "\t \r"])),
+            }
+            self.may_lf |= matches!(self.ends, Ends::Lf | Ends::CrLf);
+            self.must_see_lf |= self.may_lf && self.next_answer() > answers;
+        }
+        out.extend(text.as_bytes());
+        true
+    }
+
+    /// Behind the script: what nobody should send. Whether it may end in LF.
+    fn misbehave(&mut self, scene: &mut Scene<'_>, text: &mut String) -> bool {
+        self.may_be_refused = true;
+        let speaks_v2 = self.turns.back().map_or(self.v2, |turn| turn.1);
+        let outcome = match self.abuse {
+            Abuse::TooLong => {
+                let most = scene.limits.max_message_bytes;
+                // Some go on and on, and are not listened to.
+                let more = if scene.rng.one_in(3) { 3 * most + 30_000 } else { scene.rng.size(0, most) };
+                text.push_str(&format!("{{\"method\":\"{}", "x".repeat(most + more)));
+                Outcome::Error(-32600, "Invalid request")
+            }
+            Abuse::TooDeep => {
+                text.push_str(&"[".repeat(scene.limits.max_depth + scene.rng.size(1, 9)));
+                Outcome::Error(-32700, "Parse error")
+            }
+            Abuse::Half => {
+                text.push_str("{\"method\":\"ping\",\"params\":{\"a\":[1,2");
+                Outcome::Error(-32700, "Parse error")
+            }
+            Abuse::Stall => {
+                text.push_str("{\"method\":\"send_message\",\"params\":{\"message\":\"");
+                Outcome::Error(-32002, "Timeout")
+            }
+            Abuse::Boom | Abuse::None => {
+                self.may_panic = true;
+                let slot = Some((self.next_answer(), 0));
+                self.plan.push_back(Planned {
+                    method: "boom",
+                    arg: None,
+                    slot,
+                    is_in_batch: false,
+                    end: u64::MAX,
+                });
+                self.turn_to(false);
+                self.plan_answer(false, false, vec![(None, None)]);
+                text.push_str("{\"method\":\"boom\"}");
+                return true;
+            }
+        };
+        self.plan_answer(speaks_v2, false, vec![(Some("null".into()).filter(|_| speaks_v2), Some(outcome))]);
+        false
+    }
+
+    /// A text that is no JSON: one error, whatever follows up to its LF.
+    fn break_text(&mut self, scene: &mut Scene<'_>, is_skipped: bool, text: &mut String) {
+        let speaks_v2 = self.turns.back().map_or(self.v2, |turn| turn.1);
+        let (broken, outcome) = if scene.rng.one_in(2) && !is_skipped {
+            ("x", Outcome::Error(-32600, "Only JSON RPC messages are supported"))
+        } else {
+            ("{]", Outcome::Error(-32700, "Parse error"))
+        };
+        text.push_str(broken);
+        if matches!(self.ends, Ends::Lf | Ends::CrLf) {
+            text.push_str(" and more of it: ]} \"");
+        } else {
+            // Only a read that finds the socket empty ends it: so it waits for the answer.
+            self.waits = true;
+        }
+        self.plan_answer(speaks_v2, false, vec![(Some("null".into()).filter(|_| speaks_v2), Some(outcome))]);
+    }
+
+    fn batch(&mut self, scene: &mut Scene<'_>, text: &mut String) {
+        let most = scene.limits.max_batch.min(12);
+        self.turn_to(true);
+        let number = self.next_answer();
+        let null = || Some("null".to_owned());
+        if scene.rng.one_in(12) {
+            let n = if scene.rng.one_in(2) { 0 } else { scene.limits.max_batch + 1 };
+            self.large_batches += u64::from(n > 0);
+            text.push_str(&format!("[{}]", vec!["1"; n].join(",")));
+            let refused = Outcome::Error(-32600, "Invalid request");
+            return self.plan_answer(true, false, vec![(null(), Some(refused))]);
+        }
+        let n = scene.rng.size(1, most);
+        let mut parts = Vec::new();
+        text.push('[');
+        for i in 0..n {
+            text.push_str(if i == 0 { "" } else { " , " });
+            match scene.rng.range(0, 9) {
+                0 => {
+                    text.push_str(scene.rng.pick::<&str>(&["1", "\"x\"", "{}", "[]"]));
+                    parts.push((null(), Some(Outcome::Error(-32600, "Invalid request"))));
+                }
+                1 | 2 => self.request(scene, true, Some((number, usize::MAX)), text),
+                _ => {
+                    self.request(scene, true, Some((number, parts.len())), text);
+                    parts.push((Some(self.next_id.to_string()), None));
+                }
+            }
+        }
+        text.push(']');
+        self.has_silent_batch |= parts.is_empty();
+        if !parts.is_empty() {
+            self.plan_answer(true, true, parts);
+        }
+    }
+
+    /// One request. `batch`: its answer and its place in it; place `usize::MAX` is a notification's.
+    fn request(&mut self, scene: &mut Scene<'_>, v2: bool, batch: Option<(u64, usize)>, text: &mut String) {
+        let rng = &mut *scene.rng;
+        let silent = match batch {
+            Some((_, place)) => place == usize::MAX,
+            None => v2 && rng.one_in(12),
+        };
+        self.next_id += 1;
+        let id = match (v2, silent) {
+            (_, true) => None,
+            (true, false) if batch.is_some() => Some(self.next_id.to_string()),
+            (true, false) => Some(match rng.range(0, 4) {
+                0 => "null".into(),
+                1 => format!("\"ï{}\"", self.next_id),
+                _ => self.next_id.to_string(),
+            }),
+            (false, false) => rng.one_in(4).then(|| self.next_id.to_string()),
+        };
+        let kind = if self.is_limited { *rng.pick(&[13, 17, 18, 19, 40]) } else { rng.range(0, 39) };
+        let (method, arg): (&'static str, Option<String>) = match kind {
+            // Whoever may be refused says nothing twice: so it is known what was.
+            40 => ("join_chat", Some(format!("n{} {}", self.who, self.next_id))),
+            0..=2 => ("ping", None),
+            3..=5 => ("get_users", rng.pick(&[None, Some("simple"), Some("full")]).map(Into::into)),
+            6..=8 => {
+                const NAMES: &[&str] = &[
+                    "Ann",
+                    "Bob",
+                    "Zoë",
+                    " Ann ",
+                    "system",
+                    "",
+                    "User_1",
+                    "User_10003",
+                    "ſystem",
+                    "日本語",
+                    "Quo\"te",
+                ];
+                let name = match rng.range(0, 5) {
+                    0 => None,
+                    1 => Some(rng.pick(&["n", "ж"]).repeat(rng.size(48, 52))),
+                    2 if rng.one_in(2) => Some(format!("a{}b", almost_hidden(rng))),
+                    _ => Some(rng.pick(NAMES).to_string()),
+                };
+                ("join_chat", name)
+            }
+            9 | 10 => ("leave_chat", None),
+            11 => ("set_heartbeat", Some(rng.pick(&["0", "3600", "1.5", "-1", "1", "86401"]).to_string())),
+            12 if batch.is_none() && rng.one_in(2) => {
+                ("get_stats", rng.pick(&[None, Some("simple"), Some("full"), Some("tall")]).map(Into::into))
+            }
+            12 if batch.is_none() => ("nope", None),
+            13 | 14 => ("later", Some(self.next_id.to_string())),
+            15 => ("send_message", rng.pick(&[None, Some("  "), Some("\n")]).map(Into::into)),
+            16 if batch.is_none() => ("send_message", Some("ü".repeat(rng.size(998, 1002)))),
+            _ => {
+                self.said += 1;
+                let most = if batch.is_none() && rng.one_in(10) { 60 } else { 8 };
+                ("send_message", Some(format!("m{}.{} {}", self.who, self.said, words(rng, most))))
+            }
+        };
+        let name = match method {
+            "join_chat" => "username",
+            "send_message" => "message",
+            "get_users" | "get_stats" => "format",
+            "set_heartbeat" => "seconds",
+            _ => "number",
+        };
+        let version = if v2 { "\"jsonrpc\":\"2.0\"," } else { "" };
+        let id_text = id.as_ref().map(|id| format!(",\"id\":{id}")).unwrap_or_default();
+        let value = arg.as_ref().map(|arg| match method {
+            "set_heartbeat" | "later" => arg.clone(),
+            _ if rng.one_in(4) => escape(&json(arg)),
+            _ => json(arg),
+        });
+        let params = match &value {
+            None if method == "ping" && batch.is_none() && rng.one_in(4) => {
+                format!(",\"params\":{}", edge(rng, scene.limits, version.len() + id_text.len()))
+            }
+            None => rng.pick(&["", "", ",\"params\":{}", ",\"params\":[]"]).to_string(),
+            Some(value) if rng.one_in(4) => format!(",\"params\":[{value}]"),
+            Some(value) if rng.one_in(4) => {
+                format!(", \"params\" : {{ \"other\":[{{}}], \"{name}\": {value} }}")
+            }
+            Some(value) => format!(",\"params\":{{\"{name}\":{value}}}"),
+        };
+        text.push_str(&format!("{{{version}\"method\":\"{method}\"{params}{id_text}}}"));
+        if batch.is_none() {
+            self.turn_to(v2);
+        }
+        let slot = match batch {
+            _ if silent => None,
+            Some(slot) => Some(slot),
+            None => Some((self.next_answer(), 0)),
+        };
+        if method == "nope" {
+            if !silent {
+                let unknown = Outcome::Error(-32601, "Method not found");
+                self.plan_answer(v2, false, vec![(id, Some(unknown))]);
+            }
+            return;
+        }
+        self.plan.push_back(Planned { method, arg, slot, is_in_batch: batch.is_some(), end: u64::MAX });
+        if batch.is_none() && !silent {
+            self.plan_answer(v2, false, vec![(id, None)]);
+        }
+    }
+}
+
+/// Parameters that nobody looks at, with which a ping is as deep or as long as a text may be.
+fn edge(rng: &mut Rng, limits: &Limits, taken: usize) -> String {
+    if rng.one_in(2) {
+        let depth = limits.max_depth - 1;
+        return "[".repeat(depth) + &"]".repeat(depth);
+    }
+    let around = "{\"method\":\"ping\",\"params\":[\"\"]}".len() + taken;
+    let most = limits.max_message_bytes.min(20_000) - around;
+    let n = if rng.one_in(4) { limits.max_message_bytes - around } else { rng.size(0, most) };
+    format!("[\"{}\"]", "x".repeat(n))
+}
