@@ -121,8 +121,12 @@ impl Bench {
     }
 
     fn on(kernel: Kernel) -> Self {
+        Self::with_limits(kernel, Limits::default())
+    }
+
+    fn with_limits(kernel: Kernel, limits: Limits) -> Self {
         let world = World::new(kernel);
-        let mut event_loop = EventLoop::new(world.clone(), Office::default(), Limits::default()).unwrap();
+        let mut event_loop = EventLoop::new(world.clone(), Office::default(), limits).unwrap();
         event_loop.listen(Wire::JsonRpc, LISTENER).unwrap();
         Self { world, event_loop }
     }
@@ -313,6 +317,37 @@ fn one_who_sends_fin_is_still_given_his_late_answer() {
     bench.ask(helper, &v2("finish", r#"[0,"late"]"#, 1));
     assert_eq!(bench.heard(a), [result(r#""late""#, 1), result("5", 2)]);
     assert_eq!(bench.world.end(a), Some(End::Closed));
+}
+
+#[test]
+fn who_waits_for_a_late_answer_stands_in_line_like_everybody() {
+    let limits = Limits { max_read_per_turn: 100, ..Limits::default() };
+    let mut bench = Bench::with_limits(Kernel::KIND, limits);
+    let [a, b] = bench.connect();
+    bench.ask(b, &v2("add", "[0]", 0));
+    // More than its share of a turn lies behind the call that is not answered.
+    let adds: Vec<String> = (2..40).map(|id| v2("add", "[1]", id)).collect();
+    bench.world.send(a, format!("{}\n{}\n", v2("later", "[]", 1), adds.join("\n")));
+    bench.world.send(b, format!("{}\n", v2("add", "[1]", 1)));
+    let before = bench.world.calls("read");
+    bench.event_loop.turn();
+    assert_eq!(bench.world.calls("read") - before, 2, "each was read once");
+    assert!(bench.heard(b).contains(&result("1", 1)), "one turn was enough for him");
+    bench.settle();
+    bench.ask(b, &v2("finish", "[0,1]", 2));
+    assert_eq!(bench.heard(a).len(), 1 + adds.len());
+}
+
+#[test]
+fn who_was_refused_is_told_nothing_behind_his_fin() {
+    let mut bench = Bench::new();
+    let [a] = bench.connect();
+    bench.ask(a, &v2("panic", "[]", 1));
+    let gone = ConnId::new(0, 0);
+    bench.event_loop.handle().post(|fx| fx.send(gone, "told", &serde_json::json!({}))).unwrap();
+    bench.settle();
+    assert_eq!(bench.heard(a), NOTHING);
+    bench.is_refused(a);
 }
 
 #[test]

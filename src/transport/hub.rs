@@ -278,9 +278,9 @@ impl Hub {
     }
 
     fn own(&mut self, id: ConnId, kind: Kind, write: impl FnOnce(&mut Vec<u8>, Encoding)) {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| !matches!(conn.phase, Phase::Over(_))) else {
-            return;
-        };
+        // Whatever is asked for one who has ended: nothing follows the server's FIN.
+        let can_be_told = |conn: &&mut Connection| !matches!(conn.phase, Phase::Draining | Phase::Over(_));
+        let Some(conn) = self.conns.get_mut(id).filter(can_be_told) else { return };
         let encoding = conn.outbox.encoding();
         self.turn.own(&mut conn.outbox, kind, |out| write(out, encoding));
         self.counters.frames_out += 1;
