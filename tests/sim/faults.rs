@@ -63,6 +63,7 @@ faults! {
     Reload "SIGHUP with other limits",
     BadReload "SIGHUP with a wrong file",
     Stop "SIGTERM with work under way",
+    Post "letters from outside",
 }
 
 impl Fault {
@@ -149,7 +150,7 @@ impl Faults {
                 Fault::Kqueue | Fault::Unix => 1024,
                 Fault::Meanwhile => 300,
                 Fault::Reuse | Fault::Full | Fault::TooFast | Fault::Resumed => 0,
-                Fault::Reload | Fault::BadReload | Fault::Stop => 0,
+                Fault::Reload | Fault::BadReload | Fault::Stop | Fault::Post => 0,
             };
             if most > 0 && rng.one_in(common) {
                 *rate = if kind.is_a_kind_of_kernel() { 1024 } else { rng.range(1, most) as u32 };

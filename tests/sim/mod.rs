@@ -3,9 +3,9 @@
 //! [`run`] plays a seed and says which rule was broken, if one was; the same seed plays the same again, call for call.
 //! `world/` is the kernel and its time, `disk.rs` the disk, `faults.rs` what goes wrong; `client/` is who connects and
 //! what it expects, `draw.rs` who of them comes and under which limits, `steward.rs` who changes those; `room.rs` is the
-//! chat as it should be, `bucket.rs` the rate limit, `spy.rs` how we hear what the real one is asked; `oracle/` is
-//! what must hold, `bounds.rs` what must stay within limits, `calls.rs` what may be asked of the kernel, `figures.rs` what
-//! the server must have counted.
+//! chat as it should be, `bucket.rs` the rate limit, `spy.rs` how we hear what the real one is asked, `tricks.rs` what it
+//! does not do and a service may, `mail.rs` what comes from other threads; `oracle/` is what must hold, `bounds.rs` what
+//! must stay within limits, `calls.rs` what may be asked of the kernel, `figures.rs` what the server must have counted.
 
 mod bounds;
 mod bucket;
@@ -15,11 +15,13 @@ pub mod disk;
 mod draw;
 pub mod faults;
 mod figures;
+mod mail;
 mod oracle;
 pub mod rng;
 pub mod room;
 mod spy;
 mod steward;
+mod tricks;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,7 +40,8 @@ use client::{Broken, Talk};
 use disk::SimDisk;
 use faults::{Fault, Faults};
 use rng::Rng;
-use spy::{BOOM, Spy};
+use spy::Spy;
+use tricks::BOOM;
 use world::{WIRES, World};
 
 /// What one run came to.
@@ -201,6 +204,7 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
         let pulse = *rng.pick(&[1_000, 7_000, 60_000]);
         state.borrow().steward.files().pulse = Some(Duration::from_millis(pulse));
     }
+    state.borrow_mut().handle = Some(server.handle());
     server.set_operator(Box::new(state.borrow().steward.clone()));
     if plan == Plan::Drawn {
         let longest = *rng.pick(&[3_000, 20_000, 300_000, 2_000_000]);
@@ -212,17 +216,12 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
             }
             _ => {}
         }
-        // What is said of uploads comes among the letters, too.
-        if !rules.announce_uploads && rng.one_in(2) {
-            let mut state = state.borrow_mut();
-            state.handle = Some(server.handle());
-            for _ in 0..rng.range(1, 4) {
-                state.post_at(rng.range(0, longest), rng.range(1, 3));
-            }
-        }
         for _ in 0..if rng.one_in(5) { rng.range(1, 4) } else { 0 } {
             let other = (!rng.one_in(4)).then(|| draw::other_limits(rng, &limits));
             state.borrow_mut().reload_at(rng.range(0, longest), other);
+        }
+        for _ in 0..if rng.one_in(3) { rng.range(1, 12) } else { 0 } {
+            state.borrow_mut().post_at(rng.range(0, longest));
         }
     }
     let mut goes_on = true;

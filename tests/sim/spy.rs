@@ -1,22 +1,21 @@
 //! The real chat, and somebody who notes what it is asked: the order in which that happens is the order of the room.
 //!
-//! Every row of the chat's table is passed on with its rules and its guard. Two are added: a call that is answered
-//! later, and one that panics.
+//! Every row of the chat's table is passed on with its rules and its guard. What the chat does not do is added: see
+//! `tricks.rs`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use rawline::Stats;
-use rawline::api::{
-    Call, Closed, ConnId, Effects, Fault, Kind, Line, Param, Peer, Reply, Route, Service, Wire,
-};
+use rawline::api::{Call, Closed, ConnId, Effects, Fault, Kind, Line, Peer, Reply, Route, Service, Wire};
 use rawline::service::chat::Chat;
 
+use super::tricks::{BOOMS, LATER, LONG, say_farewell};
 use super::world::State;
 
 pub struct Spy {
     chat: Chat,
-    state: Rc<RefCell<State>>,
+    pub state: Rc<RefCell<State>>,
 }
 
 impl Spy {
@@ -24,9 +23,6 @@ impl Spy {
         Self { chat, state }
     }
 }
-
-/// What the panicking method says.
-pub const BOOM: &str = "a handler panics, as the script says";
 
 const fn row<const N: usize>() -> Route<Spy> {
     let row = &Chat::ROUTES[N];
@@ -49,21 +45,6 @@ fn pass_on<const N: usize>(spy: &mut Spy, call: Call<'_>, fx: &mut Effects) -> R
     (row.handler)(&mut spy.chat, call, fx)
 }
 
-fn later(spy: &mut Spy, call: Call<'_>, _: &mut Effects) -> Result<Reply, Fault> {
-    let number: u64 = call.arg(0)?;
-    let mut state = spy.state.borrow_mut();
-    state.called(call.conn, call.peer, "later", Some(number.to_string()));
-    let (ticket, completer) = call.defer();
-    state.late(completer, number);
-    Ok(Reply::Later(ticket))
-}
-
-fn boom(spy: &mut Spy, call: Call<'_>, fx: &mut Effects) -> Result<Reply, Fault> {
-    spy.state.borrow_mut().called(call.conn, call.peer, "boom", None);
-    fx.broadcast(None, "chat", &serde_json::json!({"message": "never to be heard", "username": "boom"}));
-    panic!("{BOOM}");
-}
-
 const CHAT_ROWS: usize = 7;
 const _: () = assert!(Chat::ROUTES.len() == CHAT_ROWS, "every row of the chat is passed on below");
 
@@ -76,8 +57,9 @@ impl Service for Spy {
         row::<4>(),
         row::<5>(),
         row::<6>(),
-        Route::new("later", &[Param::number("number")], later),
-        Route::new("boom", &[], boom),
+        LATER,
+        LONG,
+        BOOMS,
     ];
 
     fn is_sound(&self) -> bool {
@@ -106,5 +88,6 @@ impl Service for Spy {
     fn closed(&mut self, conn: ConnId, peer: Peer, why: Closed, fx: &mut Effects) {
         self.state.borrow_mut().closed(conn, peer, why);
         self.chat.closed(conn, peer, why, fx);
+        say_farewell(conn, why, fx);
     }
 }

@@ -9,6 +9,7 @@ use rawline::api::{ConnId, Line as Heard, Peer};
 use crate::sim::client::line::Said;
 use crate::sim::client::rpc::Outcome;
 use crate::sim::client::{Notice, Talk, json};
+use crate::sim::tricks::{comes_of_later, comes_of_long};
 use crate::sim::world::{PORT, State};
 
 impl State {
@@ -52,6 +53,7 @@ impl State {
             self.seats.resize(conn.index() + 1, None);
         }
         self.seats[conn.index()] = Some(index);
+        self.ids[index] = Some(conn);
         if conn.index() >= self.peak() {
             self.breaks("leftovers", format!("place {} is given out, and others are free", conn.index()));
         }
@@ -82,8 +84,15 @@ impl State {
         }
     }
 
-    pub fn called(&mut self, conn: ConnId, peer: Peer, method: &'static str, arg: Option<String>) {
-        let Some(index) = self.client_of(peer) else { return };
+    /// Gives the number of the answer, if there is to be one.
+    pub fn called(
+        &mut self,
+        conn: ConnId,
+        peer: Peer,
+        method: &'static str,
+        arg: Option<String>,
+    ) -> Option<u64> {
+        let index = self.client_of(peer)?;
         if self.seats.get(conn.index()).copied().flatten() != Some(index) {
             self.breaks("requests", format!("{method} is called for client {index}, who is not connected"));
         }
@@ -92,7 +101,8 @@ impl State {
             _ => true,
         });
         let Some(planned) = self.clients[index].rpc().and_then(|rpc| rpc.plan.pop_front()) else {
-            return self.breaks("requests", format!("{method}({arg:?}) was never asked by client {index}"));
+            self.breaks("requests", format!("{method}({arg:?}) was never asked by client {index}"));
+            return None;
         };
         self.judge_time(index);
         if !planned.is_in_batch {
@@ -100,14 +110,15 @@ impl State {
         }
         if planned.method != method || planned.arg != arg {
             let arg: Option<String> = arg.map(|arg| arg.chars().take(60).collect());
-            return self.breaks(
+            self.breaks(
                 "requests",
                 format!("client {index} asked {planned:?}, and {method}({arg:?}) was called"),
             );
+            return None;
         }
         let who = self.clients[index].who;
         let arg = arg.as_deref();
-        let mut welcome = None;
+        let (mut welcome, mut aloud, mut is_late) = (None, None, false);
         let outcome = match method {
             "join_chat" => {
                 let asked_at = self.room.name_of(who);
@@ -194,7 +205,12 @@ impl State {
                     Outcome::Error(-32602, "Invalid params")
                 }
             }
-            "later" => Outcome::Result(format!("{{\"late\":{}}}", arg.unwrap_or(""))),
+            "later" => {
+                let outcome;
+                (outcome, is_late, aloud) = comes_of_later(arg.unwrap_or(""), who);
+                outcome
+            }
+            "long" => comes_of_long(arg.unwrap_or("")),
             "boom" => {
                 self.seen.panics += 1;
                 Outcome::Error(-32603, "Internal error")
@@ -207,11 +223,15 @@ impl State {
             _ => Outcome::Result("{\"status\":\"success\",\"message\":\"pong\"}".into()),
         };
         if let Some(rpc) = self.clients[index].rpc() {
-            rpc.fill(planned.slot, outcome, method == "later");
+            rpc.fill(planned.slot, outcome, is_late);
             if let Some(welcome) = welcome {
                 rpc.expect(&welcome);
             }
         }
+        if let Some(aloud) = aloud {
+            self.announce(None, &aloud);
+        }
+        planned.slot.map(|slot| slot.0)
     }
 
     /// A rule of the chat refuses.
@@ -373,6 +393,7 @@ impl State {
     }
 
     pub fn uploaded(&mut self, name: &str, bytes: u64) {
+        self.stored_mail();
         let known =
             self.shelf.known.get(name).is_some_and(|all| all.iter().any(|it| it.size as u64 == bytes));
         if !known {
@@ -383,5 +404,6 @@ impl State {
             let text = format!("File uploaded: {name} ({bytes} bytes)");
             self.announce(None, &Notice::new("system", &text, "SYSTEM", Some(text.clone())));
         }
+        self.read_mail();
     }
 }

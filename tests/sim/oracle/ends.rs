@@ -8,6 +8,7 @@ use crate::sim::bounds::DRAIN_TIME;
 use crate::sim::client::Talk;
 use crate::sim::client::rpc::Abuse;
 use crate::sim::faults::Fault;
+use crate::sim::tricks::farewell;
 use crate::sim::world::State;
 
 impl State {
@@ -41,6 +42,9 @@ impl State {
             self.cuts.push((index, held));
         }
         self.judge_end(index, why);
+        if let Some(farewell) = farewell(why) {
+            self.clients[index].expect(&farewell);
+        }
     }
 
     /// Whether this connection may end for this reason.

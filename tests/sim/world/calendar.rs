@@ -5,15 +5,15 @@
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
-use rawline::api::Completer;
 use rawline::transport::io::Signal;
 use rawline::transport::workers::{Lane, Task};
 use rawline::{Limits, Wire};
 
 use super::{Socket, State, WIRES};
 use crate::sim::client::rpc::Abuse;
-use crate::sim::client::{Client, Ending, Notice, Scene, Stage, Talk};
+use crate::sim::client::{Client, Ending, Scene, Stage, Talk};
 use crate::sim::faults::Fault;
+use crate::sim::mail::{Letter, Promise};
 
 /// What is in the calendar.
 pub(super) enum Happening {
@@ -24,9 +24,9 @@ pub(super) enum Happening {
     /// The waker is heard.
     Wake,
     /// A deferred call is answered.
-    Late(Completer, u64),
-    /// Other threads have so much to say to the room.
-    Post(u64),
+    Late(Promise),
+    /// Somebody outside writes to the server.
+    Post,
     /// SIGTERM.
     Stop,
     /// SIGHUP, and what the operator's file says then.
@@ -68,6 +68,12 @@ impl State {
             _ => 1,
         };
         let room = (self.buffer.0.max(least), self.buffer.1.max(least));
+        if let Some(client) = self.clients.last_mut() {
+            let is_quick = client.gulp >= 65_536 && room.1 >= 4096;
+            if let Some(rpc) = client.rpc() {
+                rpc.is_greedy = is_quick;
+            }
+        }
         if room.0.min(room.1) < 200
             && let Some(client) = self.clients.last_mut()
         {
@@ -76,31 +82,23 @@ impl State {
         }
         self.sockets.push(Socket { room, ..Socket::default() });
         self.hears.push(false);
+        self.ids.push(None);
         let index = self.clients.len() - 1;
         self.clients[index].scheduled = true;
         self.enter(at, Happening::Client(index));
     }
 
-    pub fn late(&mut self, completer: Completer, number: u64) {
-        let delay = *self.rng.pick(&[0, 100, 3_000, 200_000]);
-        self.enter(self.now + delay, Happening::Late(completer, number));
-    }
-
-    /// Other threads say so much at this time.
-    pub fn post_at(&mut self, at: u64, count: u64) {
-        self.enter(at, Happening::Post(count));
-    }
-
-    /// Another thread says something to the room.
-    fn post(&mut self) {
-        let Some(handle) = &self.handle else { return };
-        self.posts += 1;
-        let text = format!("letter {}", self.posts);
-        let params = serde_json::json!({ "message": text, "username": "SYSTEM" });
-        let posted = handle.post(|fx| fx.announce(None, "system", &params, format_args!("{text}")));
-        if posted.is_ok() {
-            self.letters.push_back(Notice::new("system", &text, "SYSTEM", Some(text.clone())));
+    /// A call was deferred: it is answered at once, or after a while.
+    pub fn promise(&mut self, promise: Promise) {
+        match *self.rng.pick(&[None, Some(0), Some(100), Some(3_000), Some(200_000), Some(200_000)]) {
+            None => self.keep(promise),
+            Some(delay) => self.enter(self.now + delay, Happening::Late(promise)),
         }
+    }
+
+    /// Somebody outside writes at this time.
+    pub fn post_at(&mut self, at: u64) {
+        self.enter(at, Happening::Post);
     }
 
     /// SIGTERM comes at this time.
@@ -168,18 +166,20 @@ impl State {
                     self.clients[index].scheduled = false;
                     self.act(index);
                 }
-                Happening::Task(task) => task(),
-                Happening::Wake => self.woken = true,
-                Happening::Late(completer, number) => {
-                    completer.answer(&serde_json::json!({ "late": number }));
-                    if !self.rung && !self.bell.load(Ordering::SeqCst) {
-                        self.breaks("progress", "a late answer comes, and nobody wakes the server");
-                    }
+                Happening::Task(task) => {
+                    let before = self.disk.published();
+                    task();
+                    let stored = self.disk.published() - before;
+                    self.mail.extend((0..stored).map(|_| Letter::Stored));
                 }
-                Happening::Post(count) => {
-                    for _ in 0..count {
-                        self.post();
-                    }
+                Happening::Wake => self.woken = true,
+                Happening::Late(promise) => {
+                    self.keep(promise);
+                    self.judge_bell();
+                }
+                Happening::Post => {
+                    self.post();
+                    self.judge_bell();
                 }
                 Happening::Stop => {
                     // Some have said something just before.
@@ -227,6 +227,13 @@ impl State {
                     self.woken = true;
                 }
             }
+        }
+    }
+
+    /// A letter has come.
+    fn judge_bell(&mut self) {
+        if !self.rung && !self.bell.load(Ordering::SeqCst) {
+            self.breaks("progress", "a letter comes, and nobody wakes the server");
         }
     }
 

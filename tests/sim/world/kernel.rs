@@ -435,10 +435,8 @@ impl Io for World {
         }
         let signal = state.signals.pop_front();
         if signal.is_none() {
-            // Next the letters are read.
-            while let Some(letter) = state.letters.pop_front() {
-                state.announce(None, &letter);
-            }
+            // Next it reads its letters.
+            state.read_mail();
         }
         if signal == Some(Signal::Terminate) {
             state.told_to_stop.get_or_insert(state.turns);

@@ -17,16 +17,17 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use rawline::api::Closed;
+use rawline::api::{Closed, ConnId};
 use rawline::transport::io::{Interest, IoFault, Signal, Token};
 use rawline::transport::workers::{Helpers, Lane, Task};
 use rawline::{Handle, Limits, Wire};
 
 use super::client::files::shelf::Shelf;
-use super::client::{Broken, Client, Notice};
+use super::client::{Broken, Client};
 use super::disk::SimDisk;
 use super::faults::{Fault, Faults};
 use super::figures::Seen;
+use super::mail::Letter;
 use super::rng::Rng;
 use super::room::Room;
 use super::steward::Steward;
@@ -186,6 +187,12 @@ pub struct State {
     /// Which client a connection's index belongs to, as the service was told.
     pub seats: Vec<Option<usize>>,
     pub hears: Vec<bool>,
+    /// What the service called each client, also if it has gone.
+    pub ids: Vec<Option<ConnId>>,
+    /// How somebody outside asks for things, what lies in the server's mailbox, and how often something was wished.
+    pub handle: Option<Handle>,
+    pub mail: VecDeque<Letter>,
+    pub wishes: u64,
     /// Bytes that fit into a socket: from the client, to the client.
     pub buffer: (usize, usize),
     signals: VecDeque<Signal>,
@@ -203,10 +210,6 @@ pub struct State {
     pub asleep: bool,
     pub jumps: u64,
     pub seen: Seen,
-    /// How other threads reach the server; what they have said, how often, and what of it the server has not read.
-    pub handle: Option<Handle>,
-    posts: u64,
-    letters: VecDeque<Rc<Notice>>,
     /// When something last happened but a sign of life, and the calls by then.
     stirred: (u64, u64),
     /// When the server last gave one, in milliseconds.
@@ -273,6 +276,10 @@ impl World {
             shelf: Shelf::default(),
             seats: Vec::new(),
             hears: Vec::new(),
+            ids: Vec::new(),
+            handle: None,
+            mail: VecDeque::new(),
+            wishes: 0,
             buffer,
             signals: VecDeque::new(),
             steward: Steward::default(),
@@ -286,9 +293,6 @@ impl World {
             asleep: false,
             jumps: 0,
             seen: Seen::default(),
-            handle: None,
-            posts: 0,
-            letters: VecDeque::new(),
             stirred: (0, 0),
             sign: 0,
             cuts: Vec::new(),

@@ -19,6 +19,9 @@ pub enum Outcome {
 const SENTENCE: u64 = 300;
 /// More bytes than statistics have.
 const STATS: u64 = 40_000;
+/// The most bytes that the results of a batch may have. What they are written with is not looked at here, and no batch comes
+/// so near to it that it would count.
+const MOST_OF_A_BATCH: usize = 1024 * 1024;
 
 pub(super) struct Answer {
     pub v2: bool,
@@ -35,6 +38,24 @@ impl Answer {
     /// Whether it is known what came of all of it.
     pub fn is_whole(&self) -> bool {
         self.parts.iter().all(|part| part.1.is_some())
+    }
+
+    /// Whether the results that are known come to more than a batch may have.
+    pub fn is_too_large(&self) -> bool {
+        let results = self.parts.iter().map(|part| match &part.1 {
+            Some(Outcome::Result(result)) => result.len(),
+            _ => 0,
+        });
+        results.sum::<usize>() > MOST_OF_A_BATCH
+    }
+
+    /// The request in this place, and all behind it, have no place for their answers. What is no request is told so.
+    pub fn refuse_from(&mut self, place: usize) {
+        for (_, outcome) in &mut self.parts[place..] {
+            if !matches!(outcome, Some(Outcome::Error(-32600, _))) {
+                *outcome = Some(Outcome::Error(-32005, "Answer too large"));
+            }
+        }
     }
 
     /// No fewer bytes than it has, in whatever framing.

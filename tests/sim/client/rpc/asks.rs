@@ -2,11 +2,24 @@
 
 use std::collections::VecDeque;
 
-use rawline::Limits;
-
+use super::params::{edge, for_later, write, write_wrong};
 use super::{Abuse, Ends, Outcome, Planned, Rpc};
 use crate::sim::client::{Scene, almost_hidden, escape, json, words};
-use crate::sim::rng::Rng;
+use crate::sim::tricks::How;
+
+/// JSON, but no request: whether it speaks 2.0, and the id that its answer has.
+const NO_REQUESTS: &[(bool, &str, Option<&str>)] = &[
+    (false, r#"{"id":7}"#, Some("7")),
+    (false, r#"{"method":1,"id":"a"}"#, Some("\"a\"")),
+    (false, r#"{"method":"ping","method":"ping","id":3}"#, Some("3")),
+    (false, r#"{"method":"ping","id":1,"id":2}"#, None),
+    (false, r#"{"method":"ping","x":1,"\u0078":2,"id":4}"#, Some("4")),
+    (true, r#"{"jsonrpc":"1.0","method":"ping","id":5}"#, Some("5")),
+    (true, r#"{"jsonrpc":"2.0","method":"ping","id":[]}"#, None),
+    (true, r#"{"jsonrpc":"2.0","method":"ping","params":[],"params":[],"id":6}"#, Some("6")),
+    (true, r#"{"jsonrpc":"2.0","id":8}"#, Some("8")),
+];
+const INVALID: Outcome = Outcome::Error(-32600, "Invalid request");
 
 impl Rpc {
     pub fn say(&mut self, scene: &mut Scene<'_>, out: &mut VecDeque<u8>) -> bool {
@@ -32,6 +45,10 @@ impl Rpc {
             has_end = !self.waits;
         } else if self.dialects > 0 && scene.rng.one_in(10) {
             self.batch(scene, &mut text);
+        } else if scene.rng.one_in(40) {
+            let &(v2, json, id) = scene.rng.pick(NO_REQUESTS);
+            text.push_str(json);
+            self.plan_answer(v2, false, vec![(id.map(Into::into), Some(INVALID))]);
         } else {
             let v2 = self.dialects == 1 || self.dialects == 2 && scene.rng.one_in(2);
             self.request(scene, v2, None, &mut text);
@@ -59,9 +76,19 @@ impl Rpc {
         let outcome = match self.abuse {
             Abuse::TooLong => {
                 let most = scene.limits.max_message_bytes;
-                // Some go on and on, and are not listened to.
-                let more = if scene.rng.one_in(3) { 3 * most + 30_000 } else { scene.rng.size(0, most) };
-                text.push_str(&format!("{{\"method\":\"{}", "x".repeat(most + more)));
+                // Some go on and on, and are not listened to; some end just behind what they may say.
+                let around = "{\"method\":\"ping\",\"params\":[\"\"]}".len();
+                match scene.rng.range(0, 2) {
+                    0 => text.push_str(&format!("{{\"method\":\"{}", "x".repeat(4 * most + 30_000))),
+                    1 => {
+                        let more = scene.rng.size(0, most);
+                        text.push_str(&format!("{{\"method\":\"{}", "x".repeat(most + more)));
+                    }
+                    _ => {
+                        let n = most - around + scene.rng.size(1, 40);
+                        text.push_str(&format!("{{\"method\":\"ping\",\"params\":[\"{}\"]}}", "x".repeat(n)));
+                    }
+                }
                 Outcome::Error(-32600, "Invalid request")
             }
             Abuse::TooDeep => {
@@ -78,22 +105,49 @@ impl Rpc {
             }
             Abuse::Boom | Abuse::None => {
                 self.may_panic = true;
-                let slot = Some((self.next_answer(), 0));
-                self.plan.push_back(Planned {
-                    method: "boom",
-                    arg: None,
-                    slot,
-                    is_in_batch: false,
-                    end: u64::MAX,
-                });
-                self.turn_to(false);
-                self.plan_answer(false, false, vec![(None, None)]);
-                text.push_str("{\"method\":\"boom\"}");
+                if self.dialects > 0 && scene.rng.one_in(2) {
+                    self.boom_in_batch(scene, text);
+                } else {
+                    self.plan_boom(Some((self.next_answer(), 0)), false);
+                    self.turn_to(false);
+                    self.plan_answer(false, false, vec![(None, None)]);
+                    text.push_str("{\"method\":\"boom\"}");
+                }
                 return true;
             }
         };
         self.plan_answer(speaks_v2, false, vec![(Some("null".into()).filter(|_| speaks_v2), Some(outcome))]);
         false
+    }
+
+    fn plan_boom(&mut self, slot: Option<(u64, usize)>, is_in_batch: bool) {
+        self.plan.push_back(Planned { method: "boom", arg: None, slot, is_in_batch, end: u64::MAX });
+    }
+
+    /// A batch within which a handler panics: what stands behind that is neither done nor answered.
+    fn boom_in_batch(&mut self, scene: &mut Scene<'_>, text: &mut String) {
+        self.turn_to(true);
+        let (number, mut parts) = (self.next_answer(), Vec::new());
+        text.push('[');
+        for place in 0..scene.rng.size(0, 3) {
+            let known = self.request(scene, true, Some((number, place)), text);
+            parts.push((Some(self.next_id.to_string()), known));
+            text.push(',');
+        }
+        if scene.rng.one_in(2) {
+            self.plan_boom(None, true);
+            text.push_str(r#"{"jsonrpc":"2.0","method":"boom"}"#);
+        } else {
+            self.plan_boom(Some((number, parts.len())), true);
+            parts.push((Some("\"boom\"".into()), None));
+            text.push_str(r#"{"jsonrpc":"2.0","method":"boom","id":"boom"}"#);
+        }
+        text.push_str(
+            r#",{"jsonrpc":"2.0","method":"ping","id":0},{"jsonrpc":"2.0","method":"leave_chat"}]"#,
+        );
+        if !parts.is_empty() {
+            self.plan_answer(true, true, parts);
+        }
     }
 
     /// A text that is no JSON: one error, whatever follows up to its LF.
@@ -123,23 +177,29 @@ impl Rpc {
             let n = if scene.rng.one_in(2) { 0 } else { scene.limits.max_batch + 1 };
             self.large_batches += u64::from(n > 0);
             text.push_str(&format!("[{}]", vec!["1"; n].join(",")));
-            let refused = Outcome::Error(-32600, "Invalid request");
-            return self.plan_answer(true, false, vec![(null(), Some(refused))]);
+            return self.plan_answer(true, false, vec![(null(), Some(INVALID))]);
         }
-        let n = scene.rng.size(1, most);
+        let (n, is_silent) = (scene.rng.size(1, most), scene.rng.one_in(5));
         let mut parts = Vec::new();
         text.push('[');
         for i in 0..n {
             text.push_str(if i == 0 { "" } else { " , " });
-            match scene.rng.range(0, 9) {
-                0 => {
+            match if is_silent { 1 } else { scene.rng.range(0, 9) } {
+                0 if scene.rng.one_in(2) => {
                     text.push_str(scene.rng.pick::<&str>(&["1", "\"x\"", "{}", "[]"]));
-                    parts.push((null(), Some(Outcome::Error(-32600, "Invalid request"))));
+                    parts.push((null(), Some(INVALID)));
                 }
-                1 | 2 => self.request(scene, true, Some((number, usize::MAX)), text),
+                0 => {
+                    let &(_, json, id) = scene.rng.pick(NO_REQUESTS);
+                    text.push_str(json);
+                    parts.push((id.map(Into::into).or(null()), Some(INVALID)));
+                }
+                1 | 2 => {
+                    self.request(scene, true, Some((number, usize::MAX)), text);
+                }
                 _ => {
-                    self.request(scene, true, Some((number, parts.len())), text);
-                    parts.push((Some(self.next_id.to_string()), None));
+                    let known = self.request(scene, true, Some((number, parts.len())), text);
+                    parts.push((Some(self.next_id.to_string()), known));
                 }
             }
         }
@@ -150,8 +210,15 @@ impl Rpc {
         }
     }
 
-    /// One request. `batch`: its answer and its place in it; place `usize::MAX` is a notification's.
-    fn request(&mut self, scene: &mut Scene<'_>, v2: bool, batch: Option<(u64, usize)>, text: &mut String) {
+    /// One request. `batch`: its answer and its place in it; place `usize::MAX` is a notification's. What comes of it, if
+    /// no handler is asked.
+    fn request(
+        &mut self,
+        scene: &mut Scene<'_>,
+        v2: bool,
+        batch: Option<(u64, usize)>,
+        text: &mut String,
+    ) -> Option<Outcome> {
         let rng = &mut *scene.rng;
         let silent = match batch {
             Some((_, place)) => place == usize::MAX,
@@ -201,8 +268,11 @@ impl Rpc {
             12 if batch.is_none() && rng.one_in(2) => {
                 ("get_stats", rng.pick(&[None, Some("simple"), Some("full"), Some("tall")]).map(Into::into))
             }
-            12 if batch.is_none() => ("nope", None),
-            13 | 14 => ("later", Some(self.next_id.to_string())),
+            12 => ("nope", None),
+            13 | 14 => ("later", None),
+            15 if self.is_greedy && rng.one_in(4) => {
+                ("long", Some(rng.pick(&["10", "400000", "1100000"]).to_string()))
+            }
             15 => ("send_message", rng.pick(&[None, Some("  "), Some("\n")]).map(Into::into)),
             16 if batch.is_none() => ("send_message", Some("ü".repeat(rng.size(998, 1002)))),
             _ => {
@@ -211,30 +281,28 @@ impl Rpc {
                 ("send_message", Some(format!("m{}.{} {}", self.who, self.said, words(rng, most))))
             }
         };
-        let name = match method {
-            "join_chat" => "username",
-            "send_message" => "message",
-            "get_users" | "get_stats" => "format",
-            "set_heartbeat" => "seconds",
-            _ => "number",
-        };
         let version = if v2 { "\"jsonrpc\":\"2.0\"," } else { "" };
         let id_text = id.as_ref().map(|id| format!(",\"id\":{id}")).unwrap_or_default();
-        let value = arg.as_ref().map(|arg| match method {
-            "set_heartbeat" | "later" => arg.clone(),
-            _ if rng.one_in(4) => escape(&json(arg)),
-            _ => json(arg),
-        });
-        let params = match &value {
-            None if method == "ping" && batch.is_none() && rng.one_in(4) => {
+        let (values, arg) = match (method, arg) {
+            ("later", _) => {
+                let (values, heard) = for_later(rng, self.next_id, &How::ALL.map(|how| how.0));
+                (values, Some(heard))
+            }
+            ("set_heartbeat" | "long", arg) => (arg.iter().cloned().collect(), arg),
+            (_, arg) => {
+                let is_escaped = rng.one_in(4);
+                let value = arg.as_deref().map(|arg| if is_escaped { escape(&json(arg)) } else { json(arg) });
+                (value.into_iter().collect(), arg)
+            }
+        };
+        // Whether somebody may speak is asked before his parameters are looked at.
+        let is_wrong = !self.is_limited && method != "send_message" && rng.one_in(25);
+        let params = match method {
+            _ if is_wrong => write_wrong(rng, method),
+            "ping" if batch.is_none() && rng.one_in(4) => {
                 format!(",\"params\":{}", edge(rng, scene.limits, version.len() + id_text.len()))
             }
-            None => rng.pick(&["", "", ",\"params\":{}", ",\"params\":[]"]).to_string(),
-            Some(value) if rng.one_in(4) => format!(",\"params\":[{value}]"),
-            Some(value) if rng.one_in(4) => {
-                format!(", \"params\" : {{ \"other\":[{{}}], \"{name}\": {value} }}")
-            }
-            Some(value) => format!(",\"params\":{{\"{name}\":{value}}}"),
+            _ => write(rng, method, &values),
         };
         text.push_str(&format!("{{{version}\"method\":\"{method}\"{params}{id_text}}}"));
         if batch.is_none() {
@@ -245,28 +313,17 @@ impl Rpc {
             Some(slot) => Some(slot),
             None => Some((self.next_answer(), 0)),
         };
-        if method == "nope" {
-            if !silent {
-                let unknown = Outcome::Error(-32601, "Method not found");
-                self.plan_answer(v2, false, vec![(id, Some(unknown))]);
-            }
-            return;
+        let known = match method {
+            "nope" => Some(Outcome::Error(-32601, "Method not found")),
+            _ => is_wrong.then_some(Outcome::Error(-32602, "Invalid params")),
+        };
+        if known.is_none() {
+            let is_in_batch = batch.is_some();
+            self.plan.push_back(Planned { method, arg, slot, is_in_batch, end: u64::MAX });
         }
-        self.plan.push_back(Planned { method, arg, slot, is_in_batch: batch.is_some(), end: u64::MAX });
         if batch.is_none() && !silent {
-            self.plan_answer(v2, false, vec![(id, None)]);
+            self.plan_answer(v2, false, vec![(id, known.clone())]);
         }
+        known
     }
-}
-
-/// Parameters that nobody looks at, with which a ping is as deep or as long as a text may be.
-fn edge(rng: &mut Rng, limits: &Limits, taken: usize) -> String {
-    if rng.one_in(2) {
-        let depth = limits.max_depth - 1;
-        return "[".repeat(depth) + &"]".repeat(depth);
-    }
-    let around = "{\"method\":\"ping\",\"params\":[\"\"]}".len() + taken;
-    let most = limits.max_message_bytes.min(20_000) - around;
-    let n = if rng.one_in(4) { limits.max_message_bytes - around } else { rng.size(0, most) };
-    format!("[\"{}\"]", "x".repeat(n))
 }

@@ -2,11 +2,12 @@
 //!
 //! Answers are planned when a request is made, and filled when the service is called; pushes are added when the room is
 //! told something. How many pushes stand before an answer is known, too, for whatever reached the service. `asks.rs` is
-//! what it says, `answer.rs` what an answer looks like, `hears.rs` how it judges what it is sent.
+//! what it says, `params.rs` how it writes parameters, `answer.rs` what an answer looks like, `hears.rs` how it judges what it is sent.
 
 mod answer;
 mod asks;
 mod hears;
+mod params;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -122,6 +123,8 @@ pub struct Rpc {
     pub large_batches: u64,
     /// It has sent a batch to which there is no answer.
     has_silent_batch: bool,
+    /// It may ask for long answers, since it takes them quickly.
+    pub is_greedy: bool,
 }
 
 impl Rpc {
@@ -167,6 +170,7 @@ impl Rpc {
             faults: [0; 6],
             large_batches: 0,
             has_silent_batch: false,
+            is_greedy: false,
         }
     }
 
@@ -225,8 +229,21 @@ impl Rpc {
         if answer.is_batch || !is_late {
             answer.behind.get_or_insert(self.told);
         }
+        if answer.is_batch && answer.is_too_large() {
+            answer.refuse_from(place);
+            self.plan.retain(|planned| planned.slot.is_none_or(|(other, _)| other != number));
+        }
         if answer.is_whole() {
             self.due.1 += answer.most_bytes();
+        }
+    }
+
+    /// Its late answer of this number leaves now, behind all that it was told.
+    pub fn is_answered(&mut self, number: u64) {
+        if let Some(at) = number.checked_sub(self.first)
+            && let Some(answer) = self.answers.get_mut(at as usize)
+        {
+            answer.behind.get_or_insert(self.told);
         }
     }
 
