@@ -26,8 +26,8 @@ pub struct Promise {
 
 /// What lies in the server's mailbox.
 pub enum Letter {
-    /// The answer of this number to a deferred call of this client.
-    Answer(usize, u64),
+    /// The answer of this number, if there is one, to a deferred call of this client.
+    Answer(usize, Option<u64>),
     /// A file was stored.
     Stored,
     Wishes(Vec<Wish>),
@@ -69,7 +69,7 @@ impl State {
             How::Lost => drop(completer),
             How::Failed => completer.fail(refusal()),
         }
-        if let (true, Some(answer)) = (how.is_deferred(), answer) {
+        if how.is_deferred() {
             self.mail.push_back(Letter::Answer(usize::from(who - PORT), answer));
         }
     }
@@ -111,7 +111,10 @@ impl State {
             match letter {
                 Letter::Answer(index, answer) => {
                     if let Some(rpc) = self.clients[index].rpc() {
-                        rpc.is_answered(answer);
+                        rpc.deferred -= 1;
+                        if let Some(answer) = answer {
+                            rpc.is_answered(answer);
+                        }
                     }
                 }
                 Letter::Stored => return self.mail.push_front(letter),

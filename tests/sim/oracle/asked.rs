@@ -224,6 +224,7 @@ impl State {
         };
         if let Some(rpc) = self.clients[index].rpc() {
             rpc.fill(planned.slot, outcome, is_late);
+            rpc.deferred += u32::from(is_late);
             if let Some(welcome) = welcome {
                 rpc.expect(&welcome);
             }

@@ -663,12 +663,14 @@ impl Io for World {
                 state.note(5, fd as u64, 0);
                 return Ok(0);
             }
+            socket.is_drained = true;
             return Err(IoFault::WouldBlock);
         }
         // Of a peer who is gone nothing can be reported that is not there.
         let is_watched = state.sockets[index].watched.is_some();
         if is_watched && state.faults.strike(&mut state.rng, Fault::ReadAgain) {
             state.sockets[index].is_reported = false;
+            state.sockets[index].is_drained = true;
             state.progress();
             return Err(IoFault::WouldBlock);
         }
@@ -687,7 +689,12 @@ impl Io for World {
             socket.inbox.drain(..take);
             n += take;
         }
-        socket.is_reported = n == into[0].len() + into[1].len();
+        let fills = n == into[0].len() + into[1].len();
+        let is_fresh = std::mem::replace(&mut socket.is_drained, !fills) && into[0][0] == b'{';
+        if let Some(rpc) = state.clients[index].rpc() {
+            rpc.is_read(socket.read, socket.read + n as u64, is_fresh);
+        }
+        socket.is_reported = fills;
         socket.heard = state.now;
         socket.unread = (!socket.inbox.is_empty()).then_some(state.now);
         socket.read += n as u64;

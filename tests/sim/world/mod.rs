@@ -100,6 +100,8 @@ pub struct Socket {
     pub drained: u64,
     /// Readiness to read was reported, and no read has emptied it since.
     pub is_reported: bool,
+    /// As far as the server can know, its latest read has emptied it.
+    is_drained: bool,
     /// It took less than it was given, and no readiness to write was reported since.
     pub is_blocked: bool,
     /// A write has found that the peer is gone.

@@ -32,9 +32,18 @@ pub(super) struct Answer {
     pub behind: Option<u64>,
     /// How many bytes this client has said when all of its request is said.
     pub end: u64,
+    /// Where the remains of a broken text begin and end, in bytes from the start, until they are read.
+    pub remains: Option<(u64, u64)>,
+    /// How often it has to come.
+    pub owed: u32,
 }
 
 impl Answer {
+    /// Whether it has come as often as it had to.
+    pub fn has_come(&self) -> bool {
+        self.owed == 0 && self.remains.is_none()
+    }
+
     /// Whether it is known what came of all of it.
     pub fn is_whole(&self) -> bool {
         self.parts.iter().all(|part| part.1.is_some())

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::params::{edge, for_later, write, write_wrong};
+use super::remains::BRACKETS;
 use super::{Abuse, Ends, Outcome, Planned, Rpc};
 use crate::sim::client::{Scene, almost_hidden, escape, json, words};
 use crate::sim::tricks::How;
@@ -61,6 +62,10 @@ impl Rpc {
                 Ends::Lf => text.push('\n'),
                 Ends::CrLf => text.push_str(" \r\n"),
                 Ends::Bare | Ends::Later => text.push_str(scene.rng.pick::<&str>(&["", "", " ", "\t \r"])),
+            }
+            if self.remains > 0 {
+                // Behind them, LF at the latest.
+                self.remains += if self.ends == Ends::Lf { 1 } else { 3 };
             }
             self.may_lf |= matches!(self.ends, Ends::Lf | Ends::CrLf);
             self.must_see_lf |= self.may_lf && self.next_answer() > answers;
@@ -142,9 +147,7 @@ impl Rpc {
             parts.push((Some("\"boom\"".into()), None));
             text.push_str(r#"{"jsonrpc":"2.0","method":"boom","id":"boom"}"#);
         }
-        text.push_str(
-            r#",{"jsonrpc":"2.0","method":"ping","id":0},{"jsonrpc":"2.0","method":"leave_chat"}]"#,
-        );
+        text.push_str(r#",{"jsonrpc":"2.0","method":"ping"},{"jsonrpc":"2.0","method":"leave_chat"}]"#);
         if !parts.is_empty() {
             self.plan_answer(true, true, parts);
         }
@@ -156,11 +159,19 @@ impl Rpc {
         let (broken, outcome) = if scene.rng.one_in(2) && !is_skipped {
             ("x", Outcome::Error(-32600, "Only JSON RPC messages are supported"))
         } else {
-            ("{]", Outcome::Error(-32700, "Parse error"))
+            // White space in a text is that text's, LFs too.
+            (*scene.rng.pick(&["{]", "{\n \n]"]), Outcome::Error(-32700, "Parse error"))
         };
         text.push_str(broken);
         if matches!(self.ends, Ends::Lf | Ends::CrLf) {
-            text.push_str(" and more of it: ]} \"");
+            if broken.starts_with(BRACKETS) && scene.rng.one_in(2) {
+                let most = *scene.rng.pick(&[3, 40, 400]);
+                let remains = BRACKETS.repeat(scene.rng.size(1, most));
+                text.push_str(&remains);
+                self.remains = remains.len() as u64;
+            } else {
+                text.push_str(" and more of it: ]} \"");
+            }
         } else {
             // Only a read that finds the socket empty ends it: so it waits for the answer.
             self.waits = true;

@@ -83,7 +83,7 @@ impl Rpc {
         {
             return broken("rate", format!("client {} was refused, and was not too fast: {text}", self.who));
         }
-        let Some(answer) = self.answers.front() else {
+        let Some(answer) = self.answers.front_mut().filter(|answer| answer.owed > 0) else {
             return broken("answers", format!("client {} asked nothing and got {text}", self.who));
         };
         let v2 = answer.v2;
@@ -130,19 +130,15 @@ impl Rpc {
                 ),
             );
         }
-        let answer = self.answers.pop_front();
-        for (_, outcome) in answer.iter().flat_map(|answer| &answer.parts) {
+        for (_, outcome) in &answer.parts {
             if let Some(Outcome::Error(code, _) | Outcome::Refused(code, _)) = outcome {
                 self.faults[kind_of(*code)] += u64::from(matches || stripped == expected);
             }
         }
-        while let Some(&(at, v2)) = self.turns.front()
-            && at <= self.first
-        {
-            self.v2 = v2;
-            self.turns.pop_front();
+        answer.owed -= 1;
+        if answer.has_come() {
+            self.pop_answer();
         }
-        self.first += 1;
         Ok(())
     }
 

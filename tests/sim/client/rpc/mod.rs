@@ -2,12 +2,13 @@
 //!
 //! Answers are planned when a request is made, and filled when the service is called; pushes are added when the room is
 //! told something. How many pushes stand before an answer is known, too, for whatever reached the service. `asks.rs` is
-//! what it says, `params.rs` how it writes parameters, `answer.rs` what an answer looks like, `hears.rs` how it judges what it is sent.
+//! what it says, `params.rs` how it writes parameters, `remains.rs` what comes of broken texts, `answer.rs` what an answer looks like, `hears.rs` how it judges what it is sent.
 
 mod answer;
 mod asks;
 mod hears;
 mod params;
+mod remains;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -105,6 +106,10 @@ pub struct Rpc {
     /// It was closed for taking too long.
     pub timed_out: bool,
     said: u64,
+    /// Bytes of remains that its latest text ends with.
+    remains: u64,
+    /// Calls of it that are deferred: at most one.
+    pub deferred: u32,
     next_id: u64,
     /// There is a rate, and this is what it should leave to this client.
     pub is_limited: bool,
@@ -159,6 +164,8 @@ impl Rpc {
             turned_away: false,
             timed_out: false,
             said: 0,
+            remains: 0,
+            deferred: 0,
             next_id: 0,
             is_limited: false,
             bucket: Bucket::full(),
@@ -175,7 +182,7 @@ impl Rpc {
     }
 
     fn plan_answer(&mut self, v2: bool, is_batch: bool, parts: Vec<(Option<String>, Option<Outcome>)>) {
-        let answer = Answer { v2, is_batch, parts, behind: None, end: u64::MAX };
+        let answer = Answer { v2, is_batch, parts, behind: None, end: u64::MAX, remains: None, owed: 1 };
         if answer.is_whole() {
             self.due.1 += answer.most_bytes();
         }
@@ -188,6 +195,21 @@ impl Rpc {
         fresh.for_each(|planned| planned.end = end);
         let fresh = self.answers.iter_mut().rev().take_while(|answer| answer.end == u64::MAX);
         fresh.for_each(|answer| answer.end = end);
+        if let (remains @ 1.., Some(answer)) = (std::mem::take(&mut self.remains), self.answers.back_mut()) {
+            answer.remains = Some((end - remains, end));
+        }
+    }
+
+    /// All of its first answer has come.
+    fn pop_answer(&mut self) {
+        self.answers.pop_front();
+        while let Some(&(at, v2)) = self.turns.front()
+            && at <= self.first
+        {
+            self.v2 = v2;
+            self.turns.pop_front();
+        }
+        self.first += 1;
     }
 
     /// What of its first `said` bytes is not heard or not answered.
