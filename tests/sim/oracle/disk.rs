@@ -56,7 +56,8 @@ impl State {
             if let Some((digest, size)) = upload_called(name) {
                 let is_whole = bytes.len() as u64 == size && !self.shelf.was_left(digest);
                 let is_sound = self.shelf.is_begun(digest, bytes) && !is_whole;
-                if !self.shelf.disk_fails && left.iter().any(|(left, ..)| left == name) && !is_sound {
+                let is_left = left.iter().any(|(left, ..)| left == name) && !self.disk.is_stranded(name);
+                if !self.shelf.disk_fails && is_left && !is_sound {
                     let stored = bytes.len();
                     self.breaks("files", format!("{name} is kept with {stored} bytes, and is of no use"));
                 }

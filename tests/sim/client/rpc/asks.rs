@@ -148,6 +148,7 @@ impl Rpc {
             text.push_str(r#"{"jsonrpc":"2.0","method":"boom","id":"boom"}"#);
         }
         text.push_str(r#",{"jsonrpc":"2.0","method":"ping"},{"jsonrpc":"2.0","method":"leave_chat"}]"#);
+        self.has_silent_batch |= parts.is_empty();
         if !parts.is_empty() {
             self.plan_answer(true, true, parts);
         }
