@@ -365,6 +365,9 @@ fn the_answers_of_a_batch_stop_at_a_mebibyte() {
     // Each one alone is no problem.
     client.send(format!("{}\n", users(1)));
     assert_eq!(serde_json::from_str::<Value>(&client.read_line()).unwrap()["result"]["count"], 100);
+    client.send("{\"jsonrpc\":\"2.0\",\"method\":\"get_stats\",\"id\":2}\n");
+    let stats: Value = serde_json::from_str(&client.read_line()).unwrap();
+    assert_eq!(stats["result"]["stats"]["faults"]["other"], 201 - whole, "each is counted");
     client.still_answers();
     daemon.still_answers();
 }

@@ -236,7 +236,10 @@ impl<S: Service> Dispatcher<S> {
                     return Outcome::Pending;
                 }
                 _ if silent => {}
-                Ok(Reply::Now(out)) => batch.answer(request.id, Ok(self.fx.result(&out))),
+                Ok(Reply::Now(out)) => {
+                    let result = Ok(self.fx.result(&out));
+                    answer_in(&mut batch, &mut hub.counters, request.id, result);
+                }
                 Err(fault) => answer_in(&mut batch, &mut hub.counters, request.id, Err(&fault)),
             }
             self.apply(hub);
@@ -338,10 +341,12 @@ fn unknown_method(request: &Request<'_>) -> Fault {
 
 /// An answer in a batch; an error is counted.
 fn answer_in(batch: &mut Batch, counters: &mut Counters, id: Option<&str>, result: Result<&str, &Fault>) {
-    if let Err(fault) = result {
-        counters.fault(fault);
+    let is_too_large = batch.answer(id, result);
+    match result {
+        Err(fault) => counters.fault(fault),
+        Ok(_) if is_too_large => counters.fault(&Fault::answer_too_large()),
+        Ok(_) => {}
     }
-    batch.answer(id, result);
 }
 
 fn put_job(hub: &mut Hub, id: ConnId, job: Job) {

@@ -68,8 +68,8 @@ impl Batch {
         Self { text: text.to_owned(), offset: 0, answers: Vec::new(), is_full: false }
     }
 
-    /// Appends one answer, or that it is too large: then those behind it are not begun.
-    pub fn answer(&mut self, id: Option<&str>, result: Result<&str, &Fault>) {
+    /// Appends one answer, or that it is too large: then those behind it are not begun. Whether it was.
+    pub fn answer(&mut self, id: Option<&str>, result: Result<&str, &Fault>) -> bool {
         let too_large = Fault::answer_too_large();
         let result = match result {
             // Looked at before it is copied, so that no answer makes room for itself here.
@@ -85,5 +85,6 @@ impl Batch {
         };
         self.answers.push(if self.answers.is_empty() { b'[' } else { b',' });
         render::envelope(&mut self.answers, Dialect::V2, id, result);
+        result == Err(&too_large)
     }
 }
