@@ -14,8 +14,8 @@ use rawline::service::chat::{Chat, Rules};
 use rawline::transport::event_loop::EventLoop;
 use rawline::transport::files::Share;
 use rawline::transport::files::store::Store;
-use rawline::transport::io::{IoFault, Signal};
-use rawline::transport::workers::Helpers;
+use rawline::transport::io::{DiskFault, IoFault, Signal};
+use rawline::transport::workers::{Helpers, Task};
 use rawline::{Limits, Operator, Stats, Wire};
 use world::{End, Kernel, LISTENER, SECOND_LISTENER, World};
 
@@ -702,17 +702,79 @@ fn a_full_socket_is_not_tried_for_an_answer_behind_another() {
 }
 
 #[test]
-fn lists_that_nobody_reads_are_bounded_together() {
-    const FILES: usize = 32 * 1024;
+fn who_waited_for_us_has_his_whole_time_when_it_is_his_turn() {
+    let path = std::env::temp_dir().join(format!("rawline-fake-turn-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    let share =
+        Share { directory: path.clone(), writable: true, delete: false, byte_order: Default::default() };
+    let limits = Limits { disk_reserve: 0, ..Limits::default() };
+    let world = World::new(Kernel::KIND);
+    let mut event_loop = EventLoop::new(world.clone(), Chat::new(Rules::default()), limits.clone()).unwrap();
+    // What its helper is given waits here.
+    let held: Arc<Mutex<Vec<Task>>> = Arc::default();
+    let hold = Arc::clone(&held);
+    let helpers = Helpers::Given(Arc::new(move |_, task| hold.lock().unwrap().push(task)));
+    event_loop.share(Store::open(share, &limits).unwrap(), helpers);
+    event_loop.listen(Wire::Files, LISTENER).unwrap();
+    let mut bench = Bench { world, event_loop };
+    let client = bench.connect();
+    let moment = Duration::from_millis(10);
+    // Version 1 is told nothing before its bytes come.
+    let put = [&[3, b'a'][..], &[0; 255], &5u64.to_be_bytes()].concat();
+    bench.world.send(client, put);
+    bench.settle();
+    bench.world.pass(limits.file_idle_timeout - moment);
+    bench.settle();
+    held.lock().unwrap().drain(..).for_each(|task| task());
+    bench.settle();
+    bench.world.pass(2 * moment);
+    bench.settle();
+    assert_eq!(bench.world.end(client), None, "nobody could move while the helper was at work");
+    bench.world.pass(limits.file_idle_timeout);
+    bench.settle();
+    assert_eq!(bench.world.end(client), Some(End::Aborted));
+    std::fs::remove_dir_all(&path).unwrap();
+}
+
+/// A file server with so many files, of which the last cannot be looked at for this.
+fn catalogue(files: usize, last: Result<(), DiskFault>) -> Bench {
     let share =
         Share { directory: "/".into(), writable: false, delete: false, byte_order: Default::default() };
     let world = World::new(Kernel::KIND);
     let mut event_loop =
         EventLoop::new(world.clone(), Chat::new(Rules::default()), Limits::default()).unwrap();
     let at_once = Helpers::Given(Arc::new(|_, task| task()));
-    event_loop.share(Store::on(Box::new(Catalogue(FILES)), share, &Limits::default()), at_once);
+    let disk = Box::new(Catalogue { files, last });
+    event_loop.share(Store::on(disk, share, &Limits::default()), at_once);
     event_loop.listen(Wire::Files, LISTENER).unwrap();
-    let mut bench = Bench { world, event_loop };
+    Bench { world, event_loop }
+}
+
+#[test]
+fn a_list_shows_every_file_or_says_that_the_disk_fails() {
+    let list = |opcode: u8, last| {
+        let mut bench = catalogue(3, last);
+        let client = bench.connect();
+        bench.world.send(client, [opcode]);
+        bench.settle();
+        (bench.world.take_bytes(client), bench.world.end(client))
+    };
+    for (last, count) in [(Ok(()), 3), (Err(DiskFault::NotFound), 2), (Err(DiskFault::NotRegular), 2)] {
+        let (answer, end) = list(0x01, last);
+        assert_eq!((answer.len(), answer[3], end), (4 + 256 * count, count as u8, None), "{last:?}");
+    }
+    // EIO: nobody knows whether the file is there. Version 1 has no words for it.
+    let fails = Err(DiskFault::Other(5));
+    assert_eq!(list(0x01, fails), (vec![], Some(End::Closed)));
+    let (answer, end) = list(0x11, fails);
+    assert_eq!((&answer[..2], end), (&[0x11, 9][..], None));
+}
+
+#[test]
+fn lists_that_nobody_reads_are_bounded_together() {
+    const FILES: usize = 32 * 1024;
+    let mut bench = catalogue(FILES, Ok(()));
     let ask = |bench: &mut Bench, opcode: u8, window: Option<usize>| {
         let client = bench.connect();
         bench.world.set_window(client, window);

@@ -178,7 +178,12 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             _ => {}
         }
         let conn = self.hub.conns.get_mut(id).filter(|conn| conn.phase == Phase::Open);
-        let Some(session) = conn.and_then(|conn| conn.session_mut()) else {
+        let session = conn.and_then(|conn| {
+            // While a helper was at work, or the place another's, nobody waited for the client.
+            conn.heard = self.hub.now;
+            conn.session_mut()
+        });
+        let Some(session) = session else {
             // It has gone meanwhile: its upload is left to be resumed, or removed, and a file is closed.
             match done {
                 Done::Begun(upload) | Done::Written(upload, _) => {
