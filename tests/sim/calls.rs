@@ -26,12 +26,28 @@ impl State {
                 let waits = due - socket.written;
                 return Some(format!("the server sleeps, and {waits} bytes for client {index} do not leave"));
             }
+            if let Some(what) = self.is_forgotten(index) {
+                return Some(format!("the server sleeps, and {what}"));
+            }
             let is_drained = socket.server_fin && !interest.read && !socket.has_read_all();
             is_drained.then(|| format!("client {index} was refused, and the rest of its bytes is not read"))
         });
         if let Some(how) = found {
             self.breaks("sleep", how);
         }
+    }
+
+    /// What a file client has asked and is not answered, although nobody works on it: nothing more comes of it by itself.
+    fn is_forgotten(&self, index: usize) -> Option<String> {
+        let (client, socket) = (&self.clients[index], &self.sockets[index]);
+        let Talk::Files(files) = &client.talk else { return None };
+        let is_ours = socket.has_read_all() && socket.outbox.is_empty() && !socket.waits_to_write();
+        if !is_ours || socket.server_fin || client.doomed || self.jobs > 0 || self.told_to_stop.is_some() {
+            return None;
+        }
+        // One upload may wait for another's place.
+        let what = files.awaits().and(files.is_owed(socket.read))?;
+        (self.disk.uploads() == 0).then(|| format!("{what} (client {index})"))
     }
 
     /// A read of this client's socket.

@@ -22,6 +22,10 @@ use super::rng::Rng;
 const EIO: i32 = 5;
 const EMFILE: i32 = 24;
 
+/// When all begins, in seconds since 1970.
+pub const BORN: u64 = 1_700_000_000;
+/// How often partials are looked through, at least, while there are uploads.
+const SWEPT: Duration = Duration::from_secs(3600);
 /// More than anybody needs.
 const PLENTY: u64 = 1 << 40;
 /// How uploads under way are called that cannot be resumed, and those that can.
@@ -60,6 +64,8 @@ struct State {
 
 struct File {
     bytes: Vec<u8>,
+    /// So many of them are safe from a power cut.
+    synced: usize,
     mtime: u64,
     /// By whoever opened it as this number, and his descriptor. Those are given out again, and other seeds take some, too.
     locked: Option<(RawFd, u64)>,
@@ -80,8 +86,8 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(State {
             rng,
             faults,
-            clock: 1_700_000_000,
-            born: 1_700_000_000,
+            clock: BORN,
+            born: BORN,
             names: BTreeMap::new(),
             files: Vec::new(),
             open: BTreeMap::new(),
@@ -108,6 +114,7 @@ impl SimDisk {
         let mut state = self.state();
         let file = state.names[name];
         state.files[file].mtime -= age;
+        state.files[file].synced = state.files[file].bytes.len();
         state.files[file].locked = is_held.then_some(ANOTHER);
     }
 
@@ -130,10 +137,20 @@ impl SimDisk {
         self.state().stranded.contains(name)
     }
 
-    /// Uploads under way that cannot be resumed.
+    /// Uploads under way.
+    pub fn uploads(&self) -> usize {
+        self.held(".rawline-")
+    }
+
+    /// Those of them that cannot be resumed.
     pub fn temporaries(&self) -> usize {
+        self.held(TEMPORARY)
+    }
+
+    /// Files of ours that somebody works on, of those whose names begin so.
+    fn held(&self, prefix: &str) -> usize {
         let mut state = self.state();
-        let names = state.names.iter().filter(|(name, _)| name.starts_with(TEMPORARY));
+        let names = state.names.iter().filter(|(name, _)| name.starts_with(prefix));
         let files: Vec<usize> = names.map(|(_, &file)| file).collect();
         files.into_iter().filter(|&file| state.is_held(file) && !state.is_anothers(file)).count()
     }
@@ -149,6 +166,13 @@ impl SimDisk {
         let mut left: Vec<_> = left.collect();
         left.sort_by_key(|&(_, _, age)| std::cmp::Reverse(age));
         left
+    }
+
+    /// Whether all of it is safe from a power cut.
+    pub fn is_synced(&self, name: &str) -> bool {
+        let state = self.state();
+        let file = &state.files[state.names[name]];
+        file.synced == file.bytes.len()
     }
 
     /// What was done that must not be.
@@ -229,7 +253,7 @@ impl SimDisk {
 
 impl State {
     fn new_file(&mut self, name: &str) -> usize {
-        self.files.push(File { bytes: Vec::new(), mtime: self.clock, locked: None });
+        self.files.push(File { bytes: Vec::new(), synced: 0, mtime: self.clock, locked: None });
         self.names.insert(name.to_owned(), self.files.len() - 1);
         self.files.len() - 1
     }
@@ -275,6 +299,9 @@ impl State {
     /// What can be resumed is kept, unless it is whole and not what was announced. Once nobody works on it, it is kept
     /// until it is too old, or is the oldest and its room is needed.
     fn judge_removal(&mut self, name: &str, file: usize) {
+        if self.is_anothers(file) {
+            return self.wrong("files", format!("{name} is removed, and another server works on it"));
+        }
         let Some((announced, size)) = upload_called(name) else { return };
         let stored = self.files[file].bytes.len() as u64;
         if self.fails || stored == 0 {
@@ -291,6 +318,17 @@ impl State {
         };
         if !is_right {
             self.wrong("files", format!("{name} is removed with {stored} bytes, and could be resumed"));
+        }
+    }
+
+    /// An upload looks for room: what nobody has gone on with for too long is gone by now.
+    fn judge_sweep(&mut self) {
+        let is_too_old =
+            |&file: &usize| self.files[file].locked.is_none() && self.age(file) > PARTIALS_KEPT + SWEPT;
+        let partials = self.names.iter().filter(|(name, _)| name.starts_with(PARTIAL));
+        let found = partials.filter(|(_, file)| is_too_old(file)).map(|(name, _)| name.clone()).next();
+        if let Some(name) = found.filter(|_| !self.fails) {
+            self.wrong("files", format!("{name} is too old to be resumed, and is still there"));
         }
     }
 
@@ -424,6 +462,7 @@ impl Disk for SimDisk {
     fn free_bytes(&self) -> Result<u64, DiskFault> {
         let mut state = self.state();
         state.fail(Fault::FailingMeta)?;
+        state.judge_sweep();
         Ok(state.free())
     }
 
@@ -463,8 +502,12 @@ impl Disk for SimDisk {
         failed
     }
 
-    fn sync(&self, _: BorrowedFd<'_>) -> Result<(), DiskFault> {
-        self.state().fail(Fault::FailingSync)
+    fn sync(&self, file: BorrowedFd<'_>) -> Result<(), DiskFault> {
+        let mut state = self.state();
+        state.fail(Fault::FailingSync)?;
+        let file = state.of(file);
+        state.files[file].synced = state.files[file].bytes.len();
+        Ok(())
     }
 
     fn advise(&self, _: BorrowedFd<'_>, _: u64, _: usize) {}

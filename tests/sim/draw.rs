@@ -68,7 +68,8 @@ pub fn limits(rng: &mut Rng) -> Limits {
         limits.write_timeout = Duration::from_millis(rng.range(1_000, 10_000));
     }
     if rng.one_in(4) {
-        limits.file_idle_timeout = Duration::from_millis(rng.range(1_000, 30_000));
+        let most = *rng.pick(&[1_000, 30_000]);
+        limits.file_idle_timeout = Duration::from_millis(rng.range(300, most));
     }
     if rng.one_in(4) {
         limits.name_timeout = Duration::from_millis(rng.range(500, 5_000));
@@ -113,8 +114,8 @@ pub fn leave_uploads(rng: &mut Rng, state: &mut State) {
         let content = shelf.content(rng, size);
         let name = format!("shared {}", rng.range(0, 2));
         let mut bytes = content.bytes();
-        bytes.truncate(*rng.pick(&[1, size / 2 + 1, size]));
-        if rng.one_in(4) {
+        bytes.resize(*rng.pick(&[1, size / 2 + 1, size, size + 1]), 0);
+        if bytes.len() > size || rng.one_in(3) {
             // Not all that was written before a power cut was on the disk.
             bytes[0] ^= 1;
             shelf.spoilt.insert(content.id);

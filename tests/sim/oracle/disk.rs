@@ -55,7 +55,10 @@ impl State {
         for (name, bytes) in &contents {
             if let Some((digest, size)) = upload_called(name) {
                 let is_whole = bytes.len() as u64 == size && !self.shelf.was_left(digest);
-                let is_sound = self.shelf.is_begun(digest, bytes) && !is_whole;
+                let is_sound = self.shelf.is_begun(digest, bytes)
+                    && !is_whole
+                    && !bytes.is_empty()
+                    && self.disk.is_synced(name);
                 let is_left = left.iter().any(|(left, ..)| left == name) && !self.disk.is_stranded(name);
                 if !self.shelf.disk_fails && is_left && !is_sound {
                     let stored = bytes.len();

@@ -75,11 +75,12 @@ impl State {
             if client.stage == Stage::Finished && !client.eof {
                 return self.breaks("progress", format!("client {index} has sent FIN and is still there"));
             }
-            if let Talk::Rpc(rpc) = &client.talk
-                && rpc.may_be_refused
-                && rpc.todo == 0
-                && !client.eof
-            {
+            let is_refused = match &client.talk {
+                Talk::Rpc(rpc) => rpc.may_be_refused && rpc.todo == 0,
+                Talk::Files(files) => files.must_be_closed,
+                Talk::Line(_) | Talk::Echo(_) => false,
+            };
+            if is_refused && !client.eof {
                 return self
                     .breaks("progress", format!("client {index} was to be refused and is still there"));
             }

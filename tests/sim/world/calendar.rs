@@ -141,6 +141,7 @@ impl State {
 
     fn enter(&mut self, at: u64, happening: Happening) {
         self.entries += 1;
+        self.jobs += usize::from(matches!(happening, Happening::Task(_) | Happening::Wake));
         self.calendar.push(Reverse(Entry(at, self.entries, happening)));
     }
 
@@ -161,6 +162,7 @@ impl State {
         while self.calendar.peek().is_some_and(|Reverse(entry)| entry.0 <= self.now) {
             let Some(Reverse(Entry(.., happening))) = self.calendar.pop() else { return };
             self.stirred.0 = self.now;
+            self.jobs -= usize::from(matches!(happening, Happening::Task(_) | Happening::Wake));
             match happening {
                 Happening::Client(index) => {
                     self.clients[index].scheduled = false;

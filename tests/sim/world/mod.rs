@@ -230,6 +230,8 @@ pub struct State {
     rung: bool,
     /// Bytes of chat that were said in this turn, as one who hears them gets them.
     pub said_this_turn: u64,
+    /// Work of helpers, and news of it, that the calendar holds.
+    pub jobs: usize,
     /// Bites of files so far, and bytes of files in this turn.
     bites: u64,
     file_bytes_this_turn: usize,
@@ -306,6 +308,7 @@ impl World {
             calls: 0,
             rung: false,
             said_this_turn: 0,
+            jobs: 0,
             bites: 0,
             file_bytes_this_turn: 0,
             most_said: [0; 2],

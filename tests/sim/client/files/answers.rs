@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::shelf::{Content, Shelf, is_good};
 use super::{Announced, Awaited, FileTalk, Own};
 use crate::sim::client::{Broken, Scene, broken};
+use crate::sim::disk::BORN;
 
 impl FileTalk {
     pub fn receive(&mut self, bytes: &[u8], scene: &mut Scene<'_>) -> Result<(), Broken> {
@@ -144,14 +145,16 @@ impl FileTalk {
                     let Some(length) = at.u16() else { return Ok(false) };
                     let Some(name) = at.take(usize::from(length)) else { return Ok(false) };
                     names.push(String::from_utf8_lossy(name).into_owned());
-                    let Some(rest) = at.take(17) else { return Ok(false) };
-                    let size = u64::from_be_bytes(rest[..8].try_into().expect("eight"));
+                    let (Some(size), Some(mtime)) = (at.u64(), at.u64()) else { return Ok(false) };
+                    let Some(&[has_digest]) = at.take(1) else { return Ok(false) };
+                    let digest = if has_digest == 1 { at.take(32) } else { Some(&[][..]) };
+                    let Some(digest) = digest else { return Ok(false) };
                     let name = names.last().expect("it was just put there");
-                    if rest[16] == 1 {
-                        let Some(digest) = at.take(32) else { return Ok(false) };
-                        if !shelf.is_known(name, size, digest) {
-                            return wrong(&format!("{name:?} has not this digest"));
-                        }
+                    let digest = Some(digest).filter(|digest| !digest.is_empty());
+                    if !is_time(mtime) || !self.may_hold(view, name, size, digest, shelf) {
+                        return wrong(&format!(
+                            "{name:?} is said to be {size} bytes, {digest:?}, of {mtime}"
+                        ));
                     }
                 }
                 self.judge_list(&names, view, shelf)?;
@@ -181,8 +184,11 @@ impl FileTalk {
                     });
                 }
                 let Some(size) = at.u64() else { return Ok(false) };
-                let Some(_mtime) = at.u64() else { return Ok(false) };
+                let Some(mtime) = at.u64() else { return Ok(false) };
                 let Some(follows) = at.u64() else { return Ok(false) };
+                if !is_time(mtime) {
+                    return wrong(&format!("it was never {mtime}"));
+                }
                 if *offset > size
                     || follows != if *length == 0 { size - offset } else { (size - offset).min(*length) }
                 {
@@ -205,9 +211,12 @@ impl FileTalk {
                         &[1]
                     });
                 }
-                let Some(size) = at.u64() else { return Ok(false) };
-                let Some(rest) = at.take(40) else { return Ok(false) };
-                if !shelf.is_known(name, size, &rest[8..]) {
+                let (Some(size), Some(mtime)) = (at.u64(), at.u64()) else { return Ok(false) };
+                let Some(digest) = at.take(32) else { return Ok(false) };
+                if !is_time(mtime) {
+                    return wrong(&format!("it was never {mtime}"));
+                }
+                if !self.may_hold(view, name, size, Some(digest), shelf) {
                     return wrong("nobody has stored this");
                 }
             }
@@ -227,6 +236,9 @@ impl FileTalk {
                 }
                 if !allowed {
                     return wrong("it may not");
+                }
+                if self.is_nowhere(view, name) {
+                    return wrong("it is not there");
                 }
             }
             Awaited::GoAhead(name, content, announced) => {
@@ -266,6 +278,10 @@ impl FileTalk {
                 }
                 if status == 8 && (*announced == Announced::Wrong || shelf.spoilt.contains(&content.id)) {
                     self.is_putting = false;
+                    if *announced == Announced::Digest && !shelf.disk_fails {
+                        // What was wrong is gone.
+                        shelf.spoilt.remove(&content.id);
+                    }
                     return Ok(true);
                 }
                 if status != 0 {
@@ -290,6 +306,19 @@ impl FileTalk {
             Awaited::ListOne | Awaited::GetOne(_) => {}
         }
         Ok(true)
+    }
+
+    /// Whether a file of this size, and with this digest if one is said, may be there under this name.
+    fn may_hold(&self, view: &Own, name: &str, size: u64, digest: Option<&[u8]>, shelf: &Shelf) -> bool {
+        match view.get(name) {
+            Some(may) => may.iter().flatten().any(|content| content.is_said(size, digest)),
+            None => !self.is_own(name) && shelf.is_known(name, size, digest),
+        }
+    }
+
+    /// Whether a name of its own stands for nothing, as far as it knows.
+    fn is_nowhere(&self, view: &Own, name: &str) -> bool {
+        self.is_own(name) && view.get(name).is_none_or(|may| may[..] == [None])
     }
 
     fn judge_list(&self, names: &[String], view: &Own, shelf: &Shelf) -> Result<(), Broken> {
@@ -345,6 +374,7 @@ impl FileTalk {
         let all = shelf.known.get(name).map(Vec::as_slice).unwrap_or_default();
         let found = match view.get(name) {
             Some(may) => may.iter().flatten().find(|content| fits(content)).copied(),
+            None if self.is_own(name) => None,
             None => all.iter().find(|content| fits(content)).copied(),
         };
         let Some(found) = found else {
@@ -387,6 +417,11 @@ impl<'a> Reader<'a> {
         let bytes = self.take(8)?.try_into().expect("eight");
         Some(if self.little { u64::from_le_bytes(bytes) } else { u64::from_be_bytes(bytes) })
     }
+}
+
+/// Whether something may have been written then, in seconds since 1970: the clock is set by hours at most.
+fn is_time(mtime: u64) -> bool {
+    mtime.abs_diff(BORN) < 30 * 24 * 3600
 }
 
 /// Whether a client that knows this much must find the name.

@@ -61,6 +61,8 @@ pub struct FileTalk {
     buffer: Vec<u8>,
     /// It may be closed for something that it asked.
     pub may_be_closed: bool,
+    /// It must be: there are no words for what it asked.
+    pub must_be_closed: bool,
     pub is_late: bool,
     pub has_ended: bool,
     /// The statuses with which it was refused something, in version 2.
@@ -82,6 +84,7 @@ impl FileTalk {
             is_putting: false,
             buffer: Vec::new(),
             may_be_closed: false,
+            must_be_closed: false,
             is_late: false,
             has_ended: false,
             refusals: Vec::new(),
@@ -143,18 +146,21 @@ impl FileTalk {
             6 if two && self.todo == 0 => {
                 out.push_back(0x1e);
                 self.ask(Awaited::Unknown(0x1e));
-                self.may_be_closed = true;
-                self.has_ended = true;
+                self.ends_it();
             }
             6 if self.todo == 0 => {
                 out.push_back(0x77);
-                self.may_be_closed = true;
-                self.has_ended = true;
+                self.ends_it();
             }
             _ if two => self.put_two(scene, name, out),
             _ => self.put_one(scene, name, out),
         }
         true
+    }
+
+    /// What it says now is answered with an end.
+    fn ends_it(&mut self) {
+        (self.may_be_closed, self.must_be_closed, self.has_ended) = (true, true, true);
     }
 
     fn ask(&mut self, awaited: Awaited) {
@@ -198,6 +204,10 @@ impl FileTalk {
     }
 
     fn size(scene: &mut Scene<'_>) -> usize {
+        let most = scene.limits.max_upload_bytes;
+        if most < 100_000 && scene.rng.one_in(6) {
+            return most + scene.rng.size(0, 2) - 1;
+        }
         match scene.rng.range(0, 99) {
             0..=5 => 0,
             6..=60 => scene.rng.size(1, 3000),
@@ -215,9 +225,9 @@ impl FileTalk {
         let name = if name.starts_with("given") { ".given".to_owned() } else { name };
         let is_too_large = size > scene.limits.max_upload_bytes;
         let refused = is_bad || !scene.shelf.writable || is_too_large;
-        if is_too_large && size > scene.limits.drain_max {
+        if refused && size > scene.limits.drain_max && (is_too_large || scene.rng.one_in(8)) {
             // More than is read for nothing: there are no words for that.
-            (self.may_be_closed, self.has_ended) = (true, true);
+            self.ends_it();
         } else if refused {
             size = size.min(scene.limits.drain_max);
         }

@@ -37,9 +37,14 @@ impl Content {
         })
     }
 
-    /// What the server may say that the digest is: that, or that it does not know.
+    /// What the server must say that the digest is: that, or that it cannot know.
     pub fn has_digest(self, digest: &[u8]) -> bool {
-        *digest == NO_DIGEST || digest::KNOWN && *digest == self.digest()
+        *digest == if digest::KNOWN { self.digest() } else { NO_DIGEST }
+    }
+
+    /// Whether this is its size, and its digest if one is said.
+    pub fn is_said(self, size: u64, digest: Option<&[u8]>) -> bool {
+        self.size as u64 == size && digest.is_none_or(|digest| self.has_digest(digest))
     }
 }
 
@@ -75,9 +80,9 @@ impl Shelf {
     }
 
     /// Whether something of this size and digest, if that is said, was ever announced under this name.
-    pub fn is_known(&self, name: &str, size: u64, digest: &[u8]) -> bool {
+    pub fn is_known(&self, name: &str, size: u64, digest: Option<&[u8]>) -> bool {
         let all = self.known.get(name).map(Vec::as_slice).unwrap_or_default();
-        all.iter().any(|content| content.size as u64 == size && content.has_digest(digest))
+        all.iter().any(|content| content.is_said(size, digest))
     }
 
     /// An upload of this may begin.
