@@ -279,6 +279,23 @@ fn pushes_wait_behind_a_batch_in_the_order_they_were_made() {
 }
 
 #[test]
+fn what_waits_behind_a_batch_counts_as_unread_and_its_owner_can_be_cut_for_it() {
+    let most = 20_000;
+    let mut bench = Bench::with_limits(Kernel::KIND, Limits { total_out_bytes: most, ..Limits::default() });
+    let [a, helper] = bench.connect();
+    bench.ask(a, &format!("[{}]", v2("later", "[]", 1)));
+    let news = v2("news", &format!(r#"["{}"]"#, "x".repeat(1_000)), 1);
+    for _ in 0..30 {
+        bench.ask(helper, &news);
+        let kept = bench.event_loop.stats().get("out_bytes", None).unwrap();
+        assert!(kept <= most as u64, "{kept} bytes");
+    }
+    assert_eq!(bench.world.end(a), Some(End::Aborted));
+    assert_eq!(bench.event_loop.stats().get("closed", Some("total_out_bytes")), Some(1));
+    assert_eq!(bench.ask(helper, &v2("add", "[1]", 2)), [result("1", 2)]);
+}
+
+#[test]
 fn a_dropped_completer_answers_minus_32603() {
     let mut bench = Bench::new();
     let [a, helper] = bench.connect();

@@ -236,7 +236,7 @@ impl Hub {
         let mut holders: Vec<_> = self
             .conns
             .iter()
-            .filter(|(_, conn)| conn.outbox.is_blocked() && !matches!(conn.phase, Phase::Over(_)))
+            .filter(|(_, conn)| !conn.outbox.has_nothing_left() && !matches!(conn.phase, Phase::Over(_)))
             .map(|(id, conn)| (conn.outbox.unsent_answers() + conn.outbox.unsent_pushes(), id))
             .collect();
         holders.sort_unstable();
