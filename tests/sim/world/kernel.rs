@@ -804,7 +804,10 @@ impl Io for World {
         let mut state = self.0.borrow_mut();
         state.seen.call("cork");
         if let Some(index) = state.socket(fd, "cork") {
-            state.sockets[index].corked = on;
+            let was_corked = std::mem::replace(&mut state.sockets[index].corked, on);
+            if was_corked == on {
+                state.breaks("kernel", format!("the socket of client {index} is corked already: {on}"));
+            }
         }
     }
 

@@ -187,6 +187,11 @@ impl FileTalk {
         owed.map(|(what, ..)| format!("{what:?} was not answered"))
     }
 
+    /// Whether it has asked for what nobody knows with its first `said` bytes, and was not told so.
+    pub fn is_untold(&self, said: u64) -> bool {
+        matches!(self.awaited.front(), Some((Awaited::Unknown(_), _, end)) if *end <= said)
+    }
+
     fn name(&self, scene: &mut Scene<'_>) -> String {
         match scene.rng.range(0, 9) {
             0 => match scene.rng.range(0, 5) {
