@@ -690,7 +690,7 @@ impl Io for World {
             n += take;
         }
         let fills = n == into[0].len() + into[1].len();
-        let is_fresh = std::mem::replace(&mut socket.is_drained, !fills) && into[0][0] == b'{';
+        let is_fresh = std::mem::replace(&mut socket.is_drained, !fills) && matches!(into[0][0], b'{' | b'[');
         if let Some(rpc) = state.clients[index].rpc() {
             rpc.is_read(socket.read, socket.read + n as u64, is_fresh);
         }

@@ -165,9 +165,10 @@ impl Rpc {
         };
         text.push_str(broken);
         if matches!(self.ends, Ends::Lf | Ends::CrLf) {
-            if broken.starts_with(BRACKETS) && scene.rng.one_in(2) {
+            if broken.starts_with('{') && scene.rng.one_in(2) {
                 let most = *scene.rng.pick(&[3, 40, 400]);
-                let remains = BRACKETS.repeat(scene.rng.size(1, most));
+                let times = scene.rng.size(1, most);
+                let remains = scene.rng.pick(&BRACKETS).repeat(times);
                 text.push_str(&remains);
                 self.remains = remains.len() as u64;
             } else {

@@ -6,7 +6,7 @@
 use super::Rpc;
 
 /// What begins a text, and spoils it at once.
-pub(super) const BRACKETS: &str = "{]";
+pub(super) const BRACKETS: [&str; 2] = ["{]", "[}"];
 
 impl Rpc {
     /// The server reads what it was sent from here to there. `is_fresh`: it has found the socket empty before, and a
