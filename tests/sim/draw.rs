@@ -181,6 +181,9 @@ pub fn invite(rng: &mut Rng, state: &mut State) {
         [own, far.into(), far.to_ipv6_mapped().into()],
         [1, 2, 1 << 64].map(|host| IpAddr::from(Ipv6Addr::from((0x2001_0db8 << 96) + host))),
     ]);
+    // They speak at once, at length, again and again.
+    let is_chorus = rng.one_in(15);
+    let (weights, span) = if is_chorus { ([1, 0, 0, 0], 1) } else { (weights, span) };
     for _ in 0..count {
         let mut draw = rng.size(0, weights.iter().sum::<usize>() - 1);
         let wire = *WIRES
@@ -202,6 +205,12 @@ pub fn invite(rng: &mut Rng, state: &mut State) {
         {
             // A refused request does not panic.
             rpc.abuse = Abuse::None;
+        }
+        if is_chorus {
+            (client.pace, client.chunk) = ((100, 100), 65_536);
+        }
+        if let Some(rpc) = client.rpc() {
+            rpc.is_loud = is_chorus;
         }
         state.add(client, at);
     }

@@ -119,10 +119,8 @@ impl Seen {
 impl State {
     /// What the turn that is over has come to, besides what was counted at once.
     pub fn turn_came_to(&self) -> Turn {
-        let is_calm = self.regimes.len() == 1 && self.clients.iter().all(|client| client.wire == Wire::Echo);
         let Limits { max_read_per_turn: most, max_requests_per_turn, out_high, .. } = self.limits;
         let least = self.regimes.iter().map(|limits| limits.max_read_per_turn).min().unwrap_or(0);
-        let all: usize = self.sockets.iter().map(|socket| socket.reads_this_turn).sum();
         // Nothing else can have stopped it: not what it has not taken, not the number of its requests, not all output.
         let was_surely_cut = |socket: &&Socket| {
             socket.reads_this_turn == most
@@ -135,7 +133,6 @@ impl State {
         };
         let surely = self.sockets.iter().filter(was_surely_cut).count();
         let perhaps = self.sockets.iter().filter(|socket| socket.reads_this_turn >= least).count();
-        let is_known = is_calm && all < ANSWERS_PER_TURN / 2;
         let has_said_his_share = |(socket, client): &(&Socket, &Client)| {
             socket.requests_this_turn == max_requests_per_turn
                 && socket.why.is_none()
@@ -150,7 +147,7 @@ impl State {
         let limits = || self.regimes.iter().map(|limits| limits.max_fanout_per_turn);
         Turn {
             cut_requests: lines as u64,
-            cut_reads: [if is_known { surely as u64 } else { 0 }, perhaps as u64],
+            cut_reads: [if self.is_calm() { surely as u64 } else { 0 }, perhaps as u64],
             is_loud: [
                 is_loud(self.said_this_turn.saturating_sub(self.said_of_ends), limits().max()),
                 is_loud(self.most_said.iter().sum(), limits().min()),
@@ -158,17 +155,22 @@ impl State {
         }
     }
 
+    /// Whether there are echoes only, and less output than a turn may have: so each is served as if it were alone.
+    fn is_calm(&self) -> bool {
+        let all: usize = self.sockets.iter().map(|socket| socket.reads_this_turn).sum();
+        let is_echo = |client: &Client| client.wire == Wire::Echo;
+        self.regimes.len() == 1 && self.clients.iter().all(is_echo) && all < ANSWERS_PER_TURN / 2
+    }
+
     /// What a change of interest says of an echo: it is not read for what it has not taken, or is read again.
     pub fn see_pause(&mut self, index: usize, from: Interest, to: Interest) {
-        let never_idle = self.regimes.iter().all(|limits| limits.idle_timeout.is_zero());
-        let out_high = self.most(|limits| limits.out_high as u64);
-        let chunk = self.most(|limits| limits.read_chunk as u64);
+        let is_calm = self.is_calm() && self.limits.idle_timeout.is_zero() && self.told_to_stop.is_none();
+        let most = self.limits.max_requests_per_turn;
         let socket = &mut self.sockets[index];
-        let is_behind = socket.read.saturating_sub(socket.written) > out_high + chunk;
-        let is_echo = self.clients[index].wire == Wire::Echo;
         if from.read && !to.read {
-            let is_here = !socket.has_ended && self.told_to_stop.is_none() && never_idle;
-            socket.is_paused = is_echo && is_behind && is_here;
+            // Neither has it ended, nor is its ring full of what was not yet looked at.
+            let has_read_little = 2 * socket.read_calls_this_turn + 6 < most;
+            socket.is_paused = is_calm && !socket.has_ended && has_read_little;
             self.seen.pauses[0] += u64::from(socket.is_paused);
         } else if to.read && std::mem::take(&mut socket.is_paused) {
             self.seen.pauses[1] += 1;
@@ -258,17 +260,24 @@ impl State {
             Talk::Rpc(rpc) => rpc.answered() + rpc.pings,
             Talk::Line(_) | Talk::Echo(_) | Talk::Files(_) => 0,
         });
+        let commands = self.clients.iter().map(|client| match &client.talk {
+            Talk::Files(files) => files.obeyed,
+            Talk::Rpc(_) | Talk::Line(_) | Talk::Echo(_) => 0,
+        });
         let (too_fast, unheard) = self.too_fast();
         let files = self.clients.iter().filter(|client| client.wire == Wire::Files).count() as u64;
         let places = self.regimes.iter().map(|limits| limits.max_uploads as u64).min().unwrap_or(0);
         let unless = |holds: bool, most: u64| if holds { 0 } else { most };
         let has_failed = self.disk.counts().iter().any(|&count| count > 0);
         let large_batches = self.large_batches();
+        // An echo's ring never grows; behind its end it is kept.
+        let is_empty = self.asleep && self.sockets.iter().all(|socket| !socket.is_open());
+        let has_pooled = is_empty && self.is_calm() && seen.meter.bytes_in > 0;
         // The last one has not been counted yet.
         let last = self.turn_came_to();
         let mut bounds = vec![
-            (("pooled_bytes", None), 0, POOLED_INPUTS as u64 * chunk),
-            (("frames_in", None), seen.heard, seen.said),
+            (("pooled_bytes", None), if has_pooled { chunk } else { 0 }, POOLED_INPUTS as u64 * chunk),
+            (("frames_in", None), seen.heard + commands.sum::<u64>(), seen.said),
             (("frames_out", None), answers.sum(), u64::MAX),
             (("ended_by_force", None), seen.forced[0], seen.forced[1]),
             (("file_refusals", None), self.refused_files(None), unless(files == 0, seen.said)),

@@ -76,8 +76,9 @@ impl State {
         }
         if room.0.min(room.1) < 200
             && let Some(client) = self.clients.last_mut()
+            && !client.lingers
         {
-            // Much in small pieces takes its time anyway.
+            // Much in small pieces takes its time anyway. Of some one wants to see how they take an error.
             client.pace = (client.pace.0.min(300), client.pace.1.min(300));
         }
         self.sockets.push(Socket { room, ..Socket::default() });

@@ -95,6 +95,7 @@ impl FileTalk {
                 if !self.judge_two(awaited, view, (opcode, status, &text), &mut at, shelf)? {
                     return Ok(None);
                 }
+                self.obeyed += u64::from(!matches!(awaited, Awaited::Unknown(_) | Awaited::Stored(..)));
                 if status != 0 && !matches!(awaited, Awaited::Unknown(_)) {
                     self.refusals.push(status);
                 }

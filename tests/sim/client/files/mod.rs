@@ -67,6 +67,8 @@ pub struct FileTalk {
     pub has_ended: bool,
     /// The statuses with which it was refused something, in version 2.
     pub refusals: Vec<u8>,
+    /// Commands of version 2 that were answered.
+    pub obeyed: u64,
 }
 
 impl FileTalk {
@@ -88,6 +90,7 @@ impl FileTalk {
             is_late: false,
             has_ended: false,
             refusals: Vec::new(),
+            obeyed: 0,
         }
     }
 

@@ -248,10 +248,15 @@ impl Rpc {
             }),
             (false, false) => rng.one_in(4).then(|| self.next_id.to_string()),
         };
-        let kind = if self.is_limited { *rng.pick(&[13, 17, 18, 19, 40]) } else { rng.range(0, 39) };
+        let kind = match self.is_limited {
+            true => *rng.pick(&[13, 17, 18, 19, 40]),
+            false if self.is_loud && batch.is_none() && rng.one_in(2) => 41,
+            false => rng.range(0, 39),
+        };
         let (method, arg): (&'static str, Option<String>) = match kind {
             // Whoever may be refused says nothing twice: so it is known what was.
             40 => ("join_chat", Some(format!("n{} {}", self.who, self.next_id))),
+            41 => ("send_message", Some("ü".repeat(rng.size(200, 1000)))),
             0..=2 => ("ping", None),
             3..=5 => ("get_users", rng.pick(&[None, Some("simple"), Some("full")]).map(Into::into)),
             6..=8 => {

@@ -130,6 +130,8 @@ pub struct Rpc {
     has_silent_batch: bool,
     /// It may ask for long answers, since it takes them quickly.
     pub is_greedy: bool,
+    /// It says much at once.
+    pub is_loud: bool,
 }
 
 impl Rpc {
@@ -178,6 +180,7 @@ impl Rpc {
             large_batches: 0,
             has_silent_batch: false,
             is_greedy: false,
+            is_loud: false,
         }
     }
 
