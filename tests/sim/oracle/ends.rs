@@ -259,7 +259,7 @@ impl State {
                 let has_failed = files.is_putting && self.shelf.disk_fails;
                 let because = is_done || is_idle || has_failed || files.may_be_closed || jumps > 0;
                 let is_untold = files.is_untold(socket.read) && socket.outbox.is_empty();
-                if is_untold && !is_idle && !client.doomed && jumps == 0 {
+                if is_untold && !is_idle && !client.doomed && !self.shelf.disk_fails && jumps == 0 {
                     Some("an unknown command of version 2 ended it without a word")
                 } else {
                     (!because).then_some("a file connection was closed for nothing")
