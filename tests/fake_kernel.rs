@@ -433,6 +433,24 @@ fn a_refusal_is_said_flushed_and_drained_before_the_close() {
 }
 
 #[test]
+fn what_is_thrown_away_is_read_once_for_each_time_it_is_reported() {
+    let limits = Limits { max_message_bytes: 1_000, read_chunk: 1_000, ..Limits::default() };
+    let mut bench = Bench::new(Kernel::KIND, limits);
+    let fd = bench.connect();
+    assert!(bench.ask(fd, &format!("{{\"method\":\"{}", "x".repeat(1_000))).contains("-32600"));
+    assert_eq!(bench.world.end(fd), Some(End::HalfClosed));
+    let reads = |bench: &mut Bench, bytes: usize| {
+        let before = bench.world.calls("read");
+        bench.world.send(fd, "x".repeat(bytes));
+        bench.settle();
+        bench.world.calls("read") - before
+    };
+    assert_eq!(reads(&mut bench, 1), 1, "a short read has emptied the socket");
+    assert_eq!(reads(&mut bench, 1_001), 2);
+    assert_eq!(reads(&mut bench, 1_000), 2, "a full one has perhaps not");
+}
+
+#[test]
 fn a_signal_answers_what_has_arrived_and_refuses_what_comes_later() {
     let mut bench = Bench::new(Kernel::KIND, Limits::default());
     let (first, slow, idle) = (bench.connect(), bench.connect(), bench.connect());
