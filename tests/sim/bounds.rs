@@ -124,10 +124,14 @@ impl State {
             let what = if socket.refused.is_some_and(|since| has_passed(since, DRAIN_TIME)) {
                 "was refused"
             } else if is_alone
-                && matches!(&client.talk, Talk::Line(line) if line.told <= socket.written)
+                && match &client.talk {
+                    Talk::Line(line) => line.told <= socket.written,
+                    Talk::Rpc(rpc) => rpc.is_inside_a_text(socket.read),
+                    Talk::Echo(_) | Talk::Files(_) => false,
+                }
                 && socket.began.is_some_and(|since| has_passed(since, message))
             {
-                "has a line that does not end"
+                "says something that does not end"
             } else if is_alone
                 && least > 0
                 && has_passed(socket.heard.max(self.reloaded), idle)

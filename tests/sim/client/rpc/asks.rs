@@ -6,6 +6,7 @@ use super::params::{edge, for_later, write, write_wrong};
 use super::remains::BRACKETS;
 use super::{Abuse, Ends, Outcome, Planned, Rpc};
 use crate::sim::client::{Scene, almost_hidden, escape, json, words};
+use crate::sim::rng::Rng;
 use crate::sim::tricks::How;
 
 /// JSON, but no request: whether it speaks 2.0, and the id that its answer has.
@@ -20,6 +21,8 @@ const NO_REQUESTS: &[(bool, &str, Option<&str>)] = &[
     (true, r#"{"jsonrpc":"2.0","method":"ping","params":[],"params":[],"id":6}"#, Some("6")),
     (true, r#"{"jsonrpc":"2.0","id":8}"#, Some("8")),
 ];
+/// Stands for bytes that are no UTF-8, as many as its own.
+const NO_UTF8: char = '\u{e000}';
 const INVALID: Outcome = Outcome::Error(-32600, "Invalid request");
 
 impl Rpc {
@@ -70,7 +73,7 @@ impl Rpc {
             self.may_lf |= matches!(self.ends, Ends::Lf | Ends::CrLf);
             self.must_see_lf |= self.may_lf && self.next_answer() > answers;
         }
-        out.extend(text.as_bytes());
+        out.extend(spoil(scene.rng, text));
         true
     }
 
@@ -105,7 +108,9 @@ impl Rpc {
                 Outcome::Error(-32700, "Parse error")
             }
             Abuse::Stall => {
+                // Some drip, and do not come to an end all the same.
                 text.push_str("{\"method\":\"send_message\",\"params\":{\"message\":\"");
+                text.push_str(&"x".repeat(scene.rng.size(0, 3_000)));
                 Outcome::Error(-32002, "Timeout")
             }
             Abuse::Boom | Abuse::None => {
@@ -161,7 +166,7 @@ impl Rpc {
             ("x", Outcome::Error(-32600, "Only JSON RPC messages are supported"))
         } else {
             // White space in a text is that text's, LFs too.
-            (*scene.rng.pick(&["{]", "{\n \n]"]), Outcome::Error(-32700, "Parse error"))
+            (*scene.rng.pick(&["{]", "{\n \n]", "{\"\u{e000}\"}"]), Outcome::Error(-32700, "Parse error"))
         };
         text.push_str(broken);
         if matches!(self.ends, Ends::Lf | Ends::CrLf) {
@@ -241,12 +246,9 @@ impl Rpc {
         let id = match (v2, silent) {
             (_, true) => None,
             (true, false) if batch.is_some() => Some(self.next_id.to_string()),
-            (true, false) => Some(match rng.range(0, 4) {
-                0 => "null".into(),
-                1 => format!("\"ï{}\"", self.next_id),
-                _ => self.next_id.to_string(),
-            }),
-            (false, false) => rng.one_in(4).then(|| self.next_id.to_string()),
+            (true, false) if rng.one_in(5) => Some("null".into()),
+            (true, false) => Some(id_of(rng, self.next_id)),
+            (false, false) => rng.one_in(4).then(|| id_of(rng, self.next_id)),
         };
         let kind = match self.is_limited {
             true => *rng.pick(&[13, 17, 18, 19, 40]),
@@ -344,4 +346,28 @@ impl Rpc {
         }
         known
     }
+}
+
+/// One of the forms that an id may have; it comes back as it was written.
+fn id_of(rng: &mut Rng, number: u64) -> String {
+    match rng.range(0, 9) {
+        0 => format!("\"ï{number}\""),
+        1 => format!("-{number}"),
+        2 => format!("{number}.50e+1"),
+        3 => format!("\"\\u0061\\\"{number}\""),
+        _ => number.to_string(),
+    }
+}
+
+/// Puts bytes that are no UTF-8 where [`NO_UTF8`] stands.
+fn spoil(rng: &mut Rng, text: String) -> Vec<u8> {
+    let mut bytes = text.into_bytes();
+    let mark = NO_UTF8.encode_utf8(&mut [0; 4]).as_bytes().to_vec();
+    if let Some(at) = bytes.windows(mark.len()).position(|some| some == mark) {
+        // A surrogate, one that is longer than it must be, one beyond the last, one that begins nowhere, one cut short.
+        let broken: &[[u8; 3]] =
+            &[*b"\xed\xa0\x80", *b"\xe0\x80\xaf", *b"\xf4\x90\x80", *b"x\x80x", *b"\xe2\x82x"];
+        bytes[at..at + 3].copy_from_slice(rng.pick::<[u8; 3]>(broken));
+    }
+    bytes
 }

@@ -355,6 +355,14 @@ impl Rpc {
         None
     }
 
+    /// Whether it has all answers to what ended within so many bytes: it is waited for, and nobody else.
+    pub fn is_inside_a_text(&self, read: u64) -> bool {
+        match self.plan.front() {
+            Some(next) => next.end > read && next.slot.is_none_or(|(number, _)| number == self.first),
+            None => self.answers.len() <= 1,
+        }
+    }
+
     /// Whether everything that it asked has reached the service.
     pub fn has_been_heard(&self) -> bool {
         self.plan.is_empty() || self.is_limited
