@@ -125,10 +125,9 @@ impl State {
                 match self.room.join(who, arg) {
                     Err((code, text)) => self.refused(code, text),
                     Ok((name, notices)) => {
-                        if self.rules.require_join {
-                            self.hears[index] = true;
-                        }
+                        // Who has the name already joins nothing.
                         if asked_at.as_ref() != Some(&name) {
+                            self.hears[index] |= self.rules.require_join;
                             let text = format!("Welcome to the chat, {name}!");
                             welcome = Some(Notice::new("system", &text, "SYSTEM", None));
                         }

@@ -162,15 +162,19 @@ impl Rpc {
     /// A text that is no JSON: one error, whatever follows up to its LF.
     fn break_text(&mut self, scene: &mut Scene<'_>, is_skipped: bool, text: &mut String) {
         let speaks_v2 = self.turns.back().map_or(self.v2, |turn| turn.1);
+        let ends_with_lf = matches!(self.ends, Ends::Lf | Ends::CrLf);
         let (broken, outcome) = if scene.rng.one_in(2) && !is_skipped {
             ("x", Outcome::Error(-32600, "Only JSON RPC messages are supported"))
         } else {
-            // White space in a text is that text's, LFs too.
-            (*scene.rng.pick(&["{]", "{\n \n]", "{\"\u{e000}\"}"]), Outcome::Error(-32700, "Parse error"))
+            // White space in a text is that text's, LFs too. What is broken before its last byte needs an end.
+            let forms = ["{]", "{\n \n]", "{\"\u{e000}\"}"];
+            let most = if ends_with_lf { 2 } else { 1 };
+            (forms[scene.rng.size(0, most)], Outcome::Error(-32700, "Parse error"))
         };
         text.push_str(broken);
-        if matches!(self.ends, Ends::Lf | Ends::CrLf) {
-            if broken.starts_with('{') && scene.rng.one_in(2) {
+        if ends_with_lf {
+            let can_remain = broken.starts_with('{') && !broken.contains(NO_UTF8);
+            if can_remain && scene.rng.one_in(2) {
                 let most = *scene.rng.pick(&[3, 40, 400]);
                 let times = scene.rng.size(1, most);
                 let remains = scene.rng.pick(&BRACKETS).repeat(times);
