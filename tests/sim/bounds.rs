@@ -124,12 +124,14 @@ impl State {
             let what = if socket.refused.is_some_and(|since| has_passed(since, DRAIN_TIME)) {
                 "was refused"
             } else if is_alone
-                && match &client.talk {
-                    Talk::Line(line) => line.told <= socket.written,
-                    Talk::Rpc(rpc) => rpc.is_inside_a_text(socket.read),
+                && socket.began.is_some_and(|since| match &client.talk {
+                    Talk::Line(line) => line.told <= socket.written && has_passed(since, message),
+                    // While it did not take its answers, or others filled the turn, it was not waited for.
+                    Talk::Rpc(rpc) => {
+                        rpc.is_inside_a_text(socket.read) && has_passed(since.max(socket.took), message)
+                    }
                     Talk::Echo(_) | Talk::Files(_) => false,
-                }
-                && socket.began.is_some_and(|since| has_passed(since, message))
+                })
             {
                 "says something that does not end"
             } else if is_alone
