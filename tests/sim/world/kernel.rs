@@ -354,6 +354,8 @@ impl Io for World {
             let jump = *state.rng.pick(&[50_000, 5_000_000, 70_000_000, 4_000_000_000]);
             state.now += jump;
             state.jumps += 1;
+            // What was due in that time comes now.
+            state.stirred.0 = state.now;
             let back = state.rng.range(0, 100_000) as i64 - 50_000;
             state.disk.set_clock(back);
         }

@@ -142,30 +142,35 @@ pub(super) fn judge_stats(text: &str, figures: &[(Name, u64)]) -> Result<String,
 
 /// The length of the object or array at the front, if it is whole.
 pub(super) fn object(bytes: &[u8]) -> Option<usize> {
-    let (mut depth, mut in_string, mut escaped) = (0, false, false);
-    for (at, &byte) in bytes.iter().enumerate() {
-        if in_string {
+    Scan::default().end(bytes)
+}
+
+/// How far an object or array has been looked at: a long one comes in many pieces.
+#[derive(Default)]
+pub(super) struct Scan {
+    at: usize,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Scan {
+    /// Its length, if it is whole in these bytes, which begin as they did before.
+    pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
+        while self.at == 0 || self.depth > 0 {
+            let byte = *bytes.get(self.at)?;
+            self.at += 1;
             match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                b'{' | b'[' if !self.in_string => self.depth += 1,
+                b'}' | b']' if !self.in_string => self.depth -= 1,
                 _ => {}
             }
-            continue;
         }
-        match byte {
-            b'"' => in_string = true,
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at + 1);
-                }
-            }
-            _ => {}
-        }
+        Some(self.at)
     }
-    None
 }
 
 /// The text without the sentences for people in its errors.

@@ -1,6 +1,6 @@
 //! How a JSON client judges what it is sent: its framing, its order, and every byte.
 
-use super::answer::{envelope, judge_stats, object, without_data};
+use super::answer::{Scan, envelope, judge_stats, object, without_data};
 use super::{Outcome, Rpc};
 use crate::sim::client::{Broken, Scene, broken, escape};
 use crate::sim::figures::kind_of;
@@ -46,7 +46,7 @@ impl Rpc {
                 let seen = String::from_utf8_lossy(&rest[..rest.len().min(60)]);
                 return broken("framing", format!("neither object nor array: {seen:?}"));
             }
-            let Some(length) = object(rest) else { break };
+            let Some(length) = self.scan.end(rest) else { break };
             let (text, behind) = rest.split_at(length);
             if self.lines {
                 match behind.first() {
@@ -55,10 +55,11 @@ impl Rpc {
                     Some(_) => return broken("framing", "an object without its LF"),
                 }
             }
+            self.scan = Scan::default();
             self.object(text, scene)?;
             rest = &behind[usize::from(self.lines)..];
         }
-        self.buffer = rest.to_vec();
+        self.buffer = if rest.len() == buffer.len() { buffer } else { rest.to_vec() };
         Ok(())
     }
 

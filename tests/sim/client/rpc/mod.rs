@@ -16,8 +16,8 @@ use std::rc::Rc;
 use super::Notice;
 use crate::sim::bucket::Bucket;
 use crate::sim::room::Who;
-use answer::Answer;
 pub use answer::Outcome;
+use answer::{Answer, Scan};
 
 /// How a client ends its texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub struct Rpc {
     /// Which dialect it speaks behind so many answers.
     turns: VecDeque<(u64, bool)>,
     buffer: Vec<u8>,
+    /// How far the first object of it has been looked at.
+    scan: Scan,
     lines: bool,
     must_lf: bool,
     /// It has ended a text with LF.
@@ -153,6 +155,7 @@ impl Rpc {
             v2: false,
             turns: VecDeque::new(),
             buffer: Vec::new(),
+            scan: Scan::default(),
             lines: false,
             must_lf: false,
             may_lf: false,
