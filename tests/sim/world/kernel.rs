@@ -365,8 +365,8 @@ impl Io for World {
             if state.broken.is_some() {
                 return;
             }
-            if !state.signals.is_empty() && state.rng.one_in(2) {
-                // It ended the wait before anything was looked at.
+            if !state.signals.is_empty() && timeout != Some(Duration::ZERO) && state.rng.one_in(2) {
+                // It ended the sleep before anything was looked at.
                 break;
             }
             state.collect(events);
