@@ -57,8 +57,9 @@ impl State {
         let [message, idle, write, soft] = [message_timeout, idle_timeout, write_timeout, out_soft_seconds]
             .map(|time| time.as_micros() as u64);
         let (soft, total) = ((out_soft as u64, soft), self.limits.total_out_bytes);
+        let lived = now - self.sockets[index].accepted.unwrap_or(now);
         let pushes = match &self.clients[index].talk {
-            Talk::Rpc(rpc) => rpc.unsent_pushes(self.sockets[index].outbox.iter().copied()),
+            Talk::Rpc(rpc) => rpc.unsent_pushes(self.sockets[index].outbox.iter().copied(), lived),
             Talk::Line(line) => {
                 line.due().saturating_sub(self.sockets[index].written).min(line.told - line.answered)
             }
@@ -68,7 +69,6 @@ impl State {
         let falls_short = self.writes_fall_short();
         let State { clients, sockets, .. } = self;
         let (client, socket) = (&mut clients[index], &mut sockets[index]);
-        let lived = now - socket.accepted.unwrap_or(now);
         let is_right = match (why, &client.talk) {
             (Closed::Shutdown, _) => stopping,
             (Closed::Peer, _) if !socket.fin => false,

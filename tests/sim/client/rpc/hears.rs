@@ -11,8 +11,9 @@ const PINGS: [&str; 2] = ["{\"type\":\"ping\"}", "{\"jsonrpc\":\"2.0\",\"method\
 const FULL: &str = "{\"error\":\"Too many connections\",\"code\":-32000}";
 
 impl Rpc {
-    /// Bytes of pushes that the kernel has not taken, at most, when these are on their way to it.
-    pub fn unsent_pushes(&self, on_its_way: impl Iterator<Item = u8>) -> u64 {
+    /// Bytes of pushes that the kernel has not taken, at most, when these are on their way to it and it has lived so many
+    /// microseconds.
+    pub fn unsent_pushes(&self, on_its_way: impl Iterator<Item = u8>, lived: u64) -> u64 {
         let bytes: Vec<u8> = self.buffer.iter().copied().chain(on_its_way).collect();
         let (mut rest, mut sent) = (&bytes[..], 0);
         while let Some(&first) = rest.first() {
@@ -22,8 +23,15 @@ impl Rpc {
             sent += usize::from(is_push && !PINGS.iter().any(|ping| object == ping.as_bytes()));
             rest = &rest[length..];
         }
-        // A ping more than the room knows of.
-        50 + self.pushes.iter().skip(sent).map(|notice| notice.form(true, true).len() as u64 + 1).sum::<u64>()
+        // Of pings the room does not know.
+        let pings = 1 + (lived / 1_000_000).checked_div(self.heartbeat).unwrap_or(0);
+        pings * (PINGS[1].len() as u64 + 1)
+            + self
+                .pushes
+                .iter()
+                .skip(sent)
+                .map(|notice| notice.form(true, true).len() as u64 + 1)
+                .sum::<u64>()
     }
 
     pub fn receive(&mut self, bytes: &[u8], scene: &Scene<'_>) -> Result<(), Broken> {
