@@ -267,7 +267,7 @@ impl State {
             }
             Talk::Rpc(_) | Talk::Line(_) => None,
         };
-        client.doomed |= unread && !excused || cut || jumps > 0;
+        client.doomed |= unread && (!excused || is_late) || cut || jumps > 0;
         if matches!(&client.talk, Talk::Files(files) if cut || files.may_be_closed || !socket.fin || unread) {
             client.doomed = true;
         }
