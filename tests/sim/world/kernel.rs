@@ -769,9 +769,6 @@ impl Io for World {
         let state = &mut *state;
         state.seen.call("is_cached");
         let (fd, end) = (file.as_raw_fd(), offset + count as u64);
-        if end <= state.disk.warm_until(fd).unwrap_or(0) {
-            state.breaks("kernel", "it is asked again whether a file is in memory that is");
-        }
         let is_cached = !state.faults.strike(&mut state.rng, Fault::ColdFile);
         if is_cached {
             state.disk.warm(fd, end);
