@@ -149,13 +149,15 @@ impl State {
 
     /// Pings are as far apart as they were asked for, and who is silent for more than three of them is gone.
     fn judge_pings(&mut self) {
+        // What it asked may have waited in the server until its answers were read.
+        let asked_at = |rpc: &super::client::rpc::Rpc| rpc.pinged_since.map_or(0, |(since, _)| since);
         for (client, socket) in self.clients.iter().zip(&self.sockets) {
             if let Talk::Rpc(rpc) = &client.talk
                 && rpc.heartbeat > 0
                 && self.jumps == 0
                 && socket.is_open()
                 && socket.why.is_none()
-                && self.now > socket.heard + rpc.heartbeat * 3_000_000 + LATE / 2
+                && self.now > asked_at(rpc).max(socket.heard) + rpc.heartbeat * 3_000_000 + LATE / 2
             {
                 let how = format!("client {} is silent and still there", client.who);
                 return self.breaks("heartbeat", how);
