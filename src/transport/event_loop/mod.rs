@@ -226,8 +226,8 @@ impl<I: Io, S: Service> EventLoop<I, S> {
             if conn.phase != Phase::Open || conn.is_caught_up() {
                 return self.end(id, Closed::Reset, Phase::Over(false));
             }
-            // What it has said still has its turn. A Unix socket tells of the end before its bytes are read, and nobody
-            // needs to be told of those that are left.
+            // What it has said still has its turn: a Unix socket tells of the end before its bytes are read. It would be
+            // told again in every turn until then, so it is watched no more.
             (conn.gone, conn.readable) = (true, !conn.eof);
             return self.io.forget(conn.fd, Interest::NONE);
         }
