@@ -2,12 +2,13 @@
 //!
 //! Owns the state that all of it shares. Sockets are queues of bytes with room for so many, time is a calendar of what
 //! happens next, and nothing else is a source of chance. While the server waits, clients act, helpers work and faults
-//! strike. `kernel.rs` is what the server's calls do, `downloads.rs`
-//! what those that send files must heed, `calendar.rs` what happens when.
+//! strike. `kernel.rs` is what the server's calls do, `readiness.rs` what its waits report, `downloads.rs` what those calls
+//! must heed that send files, `calendar.rs` what happens when.
 
 mod calendar;
 mod downloads;
 mod kernel;
+mod readiness;
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
