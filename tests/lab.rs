@@ -109,9 +109,13 @@ impl Drop for Desk {
 struct Running(Child);
 
 impl Running {
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().try_into().unwrap()), signal).unwrap();
+    }
+
     /// Ctrl-C, and its end.
     fn interrupt(mut self) {
-        kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+        self.signal(Signal::SIGINT);
         self.0.wait().unwrap();
     }
 }
@@ -161,6 +165,9 @@ impl Done {
 }
 
 /// Follows `lab start` to its end. `Err`: why it cannot be done here.
+///
+/// tcpdump gets no processor until all is done, as on a busy machine: whatever is to be seen has to lie in the kernel's
+/// buffer until then.
 fn follow(exercise: &Exercise, desk: &Desk) -> Result<Done, String> {
     let name = exercise.file();
     let mut start = desk.lab(&["start", exercise.name, "--file", &name]);
@@ -176,7 +183,12 @@ fn follow(exercise: &Exercise, desk: &Desk) -> Result<Done, String> {
             command = indented.trim().to_owned();
         }
         if line.starts_with("Press Enter") {
-            tool = tool.or(look(exercise.tool, desk, &command));
+            if tool.is_none() {
+                tool = look(exercise.tool, desk, &command);
+                if let Some(tool) = tool.as_ref().filter(|_| exercise.tool == Tool::Tcpdump) {
+                    tool.signal(Signal::SIGSTOP);
+                }
+            }
             start.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         }
         line.clear();
@@ -190,6 +202,9 @@ fn follow(exercise: &Exercise, desk: &Desk) -> Result<Done, String> {
     }
     std::io::copy(&mut said, &mut std::io::sink()).unwrap();
     assert!(start.0.wait().unwrap().success(), "{}", exercise.name);
+    if let Some(tool) = &tool {
+        tool.signal(Signal::SIGCONT);
+    }
     let truth = Truth::load(&desk.0.join(format!("rawline/lab/{}.truth", exercise.name))).unwrap();
     let done = Done { file: desk.0.join(name), truth };
     let begin = Instant::now();

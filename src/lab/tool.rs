@@ -7,10 +7,12 @@ use std::{env, fs};
 pub const STRACE: &str = "strace -p {pid} -o {file}";
 /// The same on macOS.
 pub const DTRUSS: &str = "dtruss -p {pid} 2> {file}";
-/// Each segment is written as it comes, so nothing is lost when the tool is stopped.
-pub const TCPDUMP: &str = "tcpdump -i lo -U --immediate-mode -w {file} tcp port {port}";
+/// Each segment is written as it comes, so nothing is lost when the tool is stopped. Of each only the beginning is kept:
+/// in immediate mode every packet takes a slot of the kernel's buffer in which the longest would fit, and in 2 MiB there
+/// are but 32 slots of 64 KiB. A packet on the loopback takes two, one as it leaves and one as it arrives.
+pub const TCPDUMP: &str = "tcpdump -i lo -s 256 -U --immediate-mode -w {file} tcp port {port}";
 /// The same on macOS.
-pub const TCPDUMP_MACOS: &str = "tcpdump -i lo0 -U --immediate-mode -w {file} tcp port {port}";
+pub const TCPDUMP_MACOS: &str = "tcpdump -i lo0 -s 256 -U --immediate-mode -w {file} tcp port {port}";
 
 /// A way to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -87,15 +87,16 @@ fn classic(file: &[u8], little: bool, unit: f64) -> Vec<Segment> {
     let bytes = Bytes(file, little);
     let link = bytes.u32(20).unwrap_or(0) & 0xffff;
     let (mut at, mut segments) = (24, Vec::new());
-    while let (Some(seconds), Some(fraction), Some(length)) =
-        (bytes.u32(at), bytes.u32(at + 4), bytes.u32(at + 8))
+    while let [Some(seconds), Some(fraction), Some(length), Some(original)] =
+        [0, 4, 8, 12].map(|field| bytes.u32(at + field))
     {
         let Some(packet) = (at + 16).checked_add(length as usize).and_then(|end| file.get(at + 16..end))
         else {
             break;
         };
         let time = f64::from(seconds) + f64::from(fraction) * unit;
-        segments.extend(segment(packet, link).map(|segment| Segment { time, ..segment }));
+        let found = segment(packet, original as usize, link);
+        segments.extend(found.map(|segment| Segment { time, ..segment }));
         at += 16 + length as usize;
     }
     segments
@@ -121,12 +122,12 @@ fn next_generation(file: &[u8]) -> Vec<Segment> {
         match kind {
             1 => links.push(u32::from(bytes.u16(8).unwrap_or(0))),
             6 => {
-                let fields = [8, 12, 16, 20].map(|at| bytes.u32(at).unwrap_or(0));
-                let [interface, high, low, captured] = fields;
+                let fields = [8, 12, 16, 20, 24].map(|at| bytes.u32(at).unwrap_or(0));
+                let [interface, high, low, captured, original] = fields;
                 let link = links.get(interface as usize).copied().unwrap_or(1);
                 let time = (f64::from(high) * 4_294_967_296.0 + f64::from(low)) * 1e-6;
                 let packet = rest[..length].get(28..28_usize.saturating_add(captured as usize));
-                let found = packet.and_then(|packet| segment(packet, link));
+                let found = packet.and_then(|packet| segment(packet, original as usize, link));
                 segments.extend(found.map(|segment| Segment { time, ..segment }));
             }
             _ => {}
@@ -136,8 +137,9 @@ fn next_generation(file: &[u8]) -> Vec<Segment> {
     segments
 }
 
-/// The segment in a frame of this link type: LINKTYPE_... in pcap-linktype(7).
-fn segment(frame: &[u8], link: u32) -> Option<Segment> {
+/// The segment in a frame of this link type: LINKTYPE_... in pcap-linktype(7). `frame` is what was kept of it, `original`
+/// its length on the wire.
+fn segment(frame: &[u8], original: usize, link: u32) -> Option<Segment> {
     // What `-i any` captures comes twice, once as it leaves and once as it arrives.
     const OUTGOING: u16 = 4;
     let big = Bytes(frame, false);
@@ -169,7 +171,9 @@ fn segment(frame: &[u8], link: u32) -> Option<Segment> {
         flags: *tcp.get(13)?,
         window: big.u16(14)?,
         // Behind a segment of 64 KiB and more, made by the kernel for itself, the field is 0.
-        length: whole.checked_sub(header + words * 4).unwrap_or(tcp.len().saturating_sub(words * 4)) as u32,
+        length: whole
+            .checked_sub(header + words * 4)
+            .unwrap_or(original.saturating_sub(skip + header + words * 4)) as u32,
         ..Segment::default()
     };
     let mut options = tcp.get(20..words * 4).unwrap_or_default();
@@ -277,10 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_of_which_only_the_beginning_was_kept_has_its_whole_length() {
+        let kept = packet();
+        for (field, original) in [(1_000_u16, 1_000), (0, 70_000)] {
+            let mut kept = kept.clone();
+            kept[2..4].copy_from_slice(&field.to_be_bytes());
+            assert_eq!(segment(&kept, original, 101).unwrap().length, original as u32 - 44, "{field}");
+        }
+    }
+
+    #[test]
     fn links_have_headers_of_their_own() {
         for (link, header) in [(0, 4), (1, 14), (101, 0), (113, 16), (276, 20)] {
             let frame: Vec<u8> = std::iter::repeat_n(0, header).chain(packet()).collect();
-            assert_eq!(segment(&frame, link), Some(Segment { time: 0.0, ..SYN }), "{link}");
+            assert_eq!(segment(&frame, frame.len(), link), Some(Segment { time: 0.0, ..SYN }), "{link}");
         }
     }
 }
