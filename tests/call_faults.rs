@@ -9,7 +9,8 @@ mod client;
 #[path = "common/daemon.rs"]
 mod daemon;
 
-use std::process::{Command, Stdio};
+use std::fs;
+use std::process::{self, Command, Stdio};
 
 use daemon::Daemon;
 
@@ -39,6 +40,10 @@ fn talk(daemon: &Daemon) {
     for _ in 0..2_000 {
         clients[0].expect(client::PONG);
     }
+    // One is refused: FIN follows the error.
+    let mut deep = daemon.connect();
+    deep.send("[".repeat(200));
+    deep.expect_end(r#"{"error":"Parse error","code":-32700}"#);
     for client in &mut clients {
         client.finish();
     }
@@ -50,6 +55,7 @@ fn interrupted_and_passing_faults_are_not_noticed() {
     if !can_trace.is_ok_and(|status| status.success()) {
         return println!("skipped: strace is missing, or may not trace here");
     }
+    let trace = std::env::temp_dir().join(format!("rawline-call-faults-{}", process::id()));
     for injection in [
         "accept4:error=EINTR:when=1+2",
         "accept4:error=ECONNABORTED:when=2+3",
@@ -63,10 +69,15 @@ fn interrupted_and_passing_faults_are_not_noticed() {
         "shutdown:error=EINTR:when=1+2",
     ] {
         let inject = format!("inject={injection}");
-        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject];
+        let strace = ["strace", "-f", "-qq", "-o", trace.to_str().unwrap(), "-e", &inject];
         let daemon = Daemon::start_under(&strace, &[]);
         talk(&daemon);
         let (code, log) = daemon.stop();
         assert_eq!(code, 0, "{injection}: {log}");
+        let happened = fs::read_to_string(&trace).unwrap();
+        let times = happened.lines().filter(|line| line.ends_with("(INJECTED)")).count();
+        println!("{injection}: {times}");
+        assert!(times > 0, "{injection} never happened:\n{happened}");
     }
+    fs::remove_file(&trace).unwrap();
 }
