@@ -175,6 +175,12 @@ impl State {
         let idle = self.limits.file_idle_timeout.as_micros() as u64;
         let is_punctual = !self.faults.has(Fault::Late);
         let drain_max = self.regimes.iter().map(|limits| limits.drain_max as u64).min().unwrap_or(0);
+        // Whoever has more than that unsent may be cut, refused or not; of all together the largest.
+        let far = |limits: &Limits| match limits.total_out_bytes {
+            ..1_000_000 => 0,
+            _ => limits.out_soft.min(limits.out_hard) as u64,
+        };
+        let far = self.regimes.iter().map(far).min().unwrap_or(0);
         let (client, socket) = (&mut self.clients[index], &mut self.sockets[index]);
         let seated = self.seats.iter().flatten().any(|&seat| seat == index);
         if seated {
@@ -195,6 +201,7 @@ impl State {
             silence > 0 && now >= socket.heard + silence - 1_000
         }) || cut && self.limits.total_out_bytes < 1_000_000 && socket.read > socket.written;
         client.doomed |= is_late && matches!(client.talk, Talk::Echo(_) | Talk::Files(_));
+        let unsent = client.talk.due().saturating_sub(socket.written);
         let excused = socket.rst || socket.starved || socket.deaf || stopping || is_late;
         let manner = match socket.why {
             Some(
@@ -219,7 +226,7 @@ impl State {
                 Some("it had no time to take the error")
             }
             Some(Closed::TooLarge | Closed::TooDeep | Closed::Panicked)
-                if excused || client.doomed || jumps > 0 =>
+                if excused || client.doomed || jumps > 0 || cut && unsent > far =>
             {
                 None
             }
