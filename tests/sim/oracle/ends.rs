@@ -236,7 +236,7 @@ impl State {
                 Some("no FIN followed the error")
             }
             Some(Closed::TooLarge | Closed::TooDeep | Closed::Panicked)
-                if unread && !cut && client.out.is_empty() && socket.drained == 0 =>
+                if unread && !cut && client.out.is_empty() && socket.drained == 0 && unsent == 0 =>
             {
                 Some("what follows the error was not read, so the error may be lost")
             }
