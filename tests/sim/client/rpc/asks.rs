@@ -144,7 +144,9 @@ impl Rpc {
             parts.push((Some(self.next_id.to_string()), known));
             text.push(',');
         }
-        if scene.rng.one_in(2) {
+        // Behind an answer that is too large only notifications are still heard.
+        let is_long = self.plan.iter().any(|planned| planned.is_in_batch && planned.method == "long");
+        if scene.rng.one_in(2) || is_long {
             self.plan_boom(None, true);
             text.push_str(r#"{"jsonrpc":"2.0","method":"boom"}"#);
         } else {
