@@ -7,10 +7,13 @@ use rawline::transport::backlog::PIECE;
 use rawline::{Limits, Stats, Wire};
 
 use super::client::{Client, Talk};
+use super::faults::Fault;
 use super::world::{Socket, State};
 
 /// What the wheel and a turn may add to a deadline, in microseconds.
 const LATE: u64 = 1_000_000;
+/// How long something may take that waits for nothing, however late the turns come, in microseconds.
+const AT_ONCE: u64 = 250_000;
 /// How long the rest of what a refused client says is read, in microseconds.
 pub const DRAIN_TIME: u64 = 2_000_000;
 
@@ -29,11 +32,13 @@ impl State {
         // As many turns as the server takes to learn of everything that had arrived when it was told to stop.
         if self.told_to_stop.is_some_and(|told| self.turns > told + 20) {
             for (client, socket) in self.clients.iter_mut().zip(&self.sockets) {
-                // Version 1 does not say when something is stored, and of an upload that broke off nobody says anything.
-                let may_wait = matches!(
-                    &client.talk,
-                    Talk::Files(files) if files.versions != 1 || files.has_broken_off
-                );
+                let may_wait = match &client.talk {
+                    // Version 1 does not say when something is stored, and of an upload that broke off nobody says anything.
+                    Talk::Files(files) => files.versions != 1 || files.has_broken_off,
+                    // Nor does one that may be too fast expect an answer to his notifications.
+                    Talk::Rpc(rpc) => !rpc.plan.is_empty(),
+                    Talk::Line(_) | Talk::Echo(_) => false,
+                };
                 client.is_too_late |= socket.has_read_all() && client.awaits().is_none() && !may_wait;
             }
         }
@@ -74,6 +79,31 @@ impl State {
         self.judge_pings();
         self.judge_silence();
         self.judge_uploads();
+        self.judge_gone();
+    }
+
+    /// What a file client left behind that is gone is read at once, and then its end: unless the disk is at work, or others
+    /// have the places of all who upload.
+    fn judge_gone(&mut self) {
+        let is_unix = self.faults.has(Fault::Unix);
+        let putting = |client: &Client| matches!(&client.talk, Talk::Files(files) if files.is_putting);
+        let uploads = self.clients.iter().zip(&self.sockets);
+        let uploads = uploads.filter(|(client, socket)| socket.is_open() && putting(client)).count();
+        for (index, (client, socket)) in self.clients.iter().zip(&mut self.sockets).enumerate() {
+            let is_gone = client.wire == Wire::Files
+                && socket.is_open()
+                && (socket.rst || socket.deaf && is_unix)
+                && self.jobs == 0
+                && uploads <= usize::from(putting(client));
+            socket.gone = socket.gone.filter(|_| is_gone).or(is_gone.then_some(self.now));
+            if let Some(since) = socket.gone
+                && self.now > since.max(socket.heard) + AT_ONCE
+                && self.jumps == 0
+            {
+                let how = format!("client {index} is gone, and nothing is read of it");
+                return self.breaks("progress", how);
+            }
+        }
     }
 
     /// Who stays behind for too long is cut, and so is who takes nothing at all.

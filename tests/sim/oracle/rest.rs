@@ -100,6 +100,10 @@ impl State {
         if blinds || self.jumps > 0 {
             return;
         }
+        if let Some(last) = self.sockets.iter().position(|socket| socket.requests_this_turn > 0) {
+            let what = "is heard in the last turn; nobody looked who had asked meanwhile";
+            return self.breaks("stop", format!("client {last} {what}"));
+        }
         for index in 0..self.clients.len() {
             let bytes: Vec<u8> = self.sockets[index].outbox.drain(..).collect();
             let State { clients, sockets, rng, limits, shelf, .. } = self;

@@ -51,9 +51,9 @@ pub struct Socket {
     pub outbox: VecDeque<u8>,
     pub fin: bool,
     pub rst: bool,
-    /// The peer has closed: what is written to it brings RST.
     /// Not by an RST: the kernel has given it up.
     pub unreachable: bool,
+    /// The peer has closed: what is written to it brings RST.
     pub deaf: bool,
     pub server_fin: bool,
     watched: Option<(Token, Interest)>,
@@ -94,6 +94,8 @@ pub struct Socket {
     pub behind: Option<u64>,
     /// Since when something has been there for it to take.
     pub waits: Option<u64>,
+    /// Since when its peer has been gone, with nothing to wait for.
+    pub gone: Option<u64>,
     /// Why the service was told that it ends, and when.
     pub why: Option<Closed>,
     pub ended_at: u64,
