@@ -11,6 +11,7 @@ use rawline::{Limits, Stats, Wire};
 
 use super::client::{Client, Talk};
 use super::faults::Fault;
+use super::times::Times;
 use super::world::{Socket, State};
 
 /// A figure, by its name and the value of its label.
@@ -48,6 +49,8 @@ pub struct Seen {
     pub meter: Meter,
     /// The same when the last turn was over.
     pub meter_then: Meter,
+    /// How long turns took.
+    pub turns: Times,
     pub accepted: u64,
     /// Connections that the kernel would not watch.
     pub unwatched: u64,
@@ -419,8 +422,8 @@ impl State {
         if of("out_low") > of("out_high") {
             self.breaks("stats", "more connections went on than were paused");
         }
-        if stats.turn_time.count() != self.turns {
-            self.breaks("stats", format!("{} turns of {} have a time", stats.turn_time.count(), self.turns));
+        if let Some(how) = self.seen.turns.judge(&stats.turn_time) {
+            return self.breaks("stats", how);
         }
         // Everybody who was let in ends once; of an echo and of files only the kernel knows.
         let is_let_in =

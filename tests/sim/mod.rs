@@ -5,7 +5,8 @@
 //! what it expects, `draw.rs` who of them comes and under which limits, `steward.rs` who changes those; `room.rs` is the
 //! chat as it should be, `bucket.rs` the rate limit, `spy.rs` how we hear what the real one is asked, `tricks.rs` what it
 //! does not do and a service may, `mail.rs` what comes from other threads; `oracle/` is what must hold, `bounds.rs` what
-//! must stay within limits, `calls.rs` what may be asked of the kernel, `figures.rs` what the server must have counted.
+//! must stay within limits, `calls.rs` what may be asked of the kernel, `figures.rs` what the server must have counted,
+//! `times.rs` how long its turns took.
 
 mod bounds;
 mod bucket;
@@ -21,6 +22,7 @@ pub mod rng;
 pub mod room;
 mod spy;
 mod steward;
+mod times;
 mod tricks;
 mod world;
 

@@ -217,7 +217,9 @@ impl State {
             "get_stats" if !self.clients[index].host.to_canonical().is_loopback() => {
                 Outcome::Refused(-32025, "Statistics are for the server's own machine only".into())
             }
-            "get_stats" if matches!(arg, None | Some("simple" | "full")) => Outcome::Stats(self.figures()),
+            "get_stats" if matches!(arg, None | Some("simple" | "full")) => {
+                Outcome::Stats(self.figures(), self.seen.turns.clone())
+            }
             "get_stats" => Outcome::Error(-32602, "Invalid params"),
             _ => Outcome::Result("{\"status\":\"success\",\"message\":\"pong\"}".into()),
         };

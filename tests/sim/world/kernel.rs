@@ -178,7 +178,18 @@ impl Io for World {
     fn now(&mut self) -> Millis {
         let mut state = self.0.borrow_mut();
         state.seen.meter.clock = state.now / 1000;
+        state.turn_began = state.now;
         Millis(state.seen.meter.clock)
+    }
+
+    /// What a turn does takes its time, all of it at its end.
+    fn since_now(&mut self) -> Duration {
+        let mut state = self.0.borrow_mut();
+        let state = &mut *state;
+        state.now += state.rng.range(1, 40);
+        let took = state.now - state.turn_began;
+        state.seen.turns.add(took);
+        Duration::from_micros(took)
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) {
@@ -193,7 +204,6 @@ impl Io for World {
         state.look_back();
         state.watch_for_spinning();
         state.judge_downloads(timeout);
-        state.now += state.rng.range(1, 40);
         if state.jumps < 3 && state.faults.strike(&mut state.rng, Fault::ClockJump) {
             let jump = *state.rng.pick(&[50_000, 5_000_000, 70_000_000, 4_000_000_000]);
             state.now += jump;

@@ -169,8 +169,9 @@ struct Listener {
 /// Everything that one run is made of.
 pub struct State {
     pub rng: Rng,
-    /// Microseconds.
+    /// Microseconds; and what they were when the server last looked at the clock.
     pub now: u64,
+    turn_began: u64,
     pub faults: Faults,
     pub limits: Limits,
     pub rules: rawline::service::chat::Rules,
@@ -265,6 +266,7 @@ impl World {
         Self(Rc::new(RefCell::new(State {
             rng,
             now: 0,
+            turn_began: 0,
             faults,
             rules,
             clients: Vec::new(),

@@ -2,6 +2,7 @@
 
 use crate::sim::client::json;
 use crate::sim::figures::Name;
+use crate::sim::times::Times;
 
 /// What came of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +12,8 @@ pub enum Outcome {
     Refused(i32, String),
     /// An error of the protocol.
     Error(i32, &'static str),
-    /// Statistics, of which these are known.
-    Stats(Vec<(Name, u64)>),
+    /// Statistics, of which these are known, and how long turns took.
+    Stats(Vec<(Name, u64)>, Times),
 }
 
 /// More bytes than a sentence for people has in an error.
@@ -70,7 +71,7 @@ impl Answer {
     /// No fewer bytes than it has, in whatever framing.
     pub fn most_bytes(&self) -> u64 {
         let sentences = self.parts.iter().map(|(_, outcome)| match outcome {
-            Some(Outcome::Stats(_)) => STATS,
+            Some(Outcome::Stats(..)) => STATS,
             Some(Outcome::Error(..)) => SENTENCE,
             _ => 0,
         });
@@ -91,7 +92,7 @@ pub(super) fn envelope(v2: bool, id: Option<&str>, outcome: &Outcome) -> String 
     if v2 {
         let id = id.unwrap_or("null");
         return match outcome {
-            Outcome::Stats(_) => String::new(),
+            Outcome::Stats(..) => String::new(),
             Outcome::Result(result) => format!("{{\"jsonrpc\":\"2.0\",\"result\":{result},\"id\":{id}}}"),
             Outcome::Refused(code, text) => {
                 format!(
@@ -111,7 +112,7 @@ pub(super) fn envelope(v2: bool, id: Option<&str>, outcome: &Outcome) -> String 
         Outcome::Result(result) => result.clone(),
         Outcome::Refused(_, text) => format!("{{\"status\":\"error\",\"message\":{}}}", json(text)),
         Outcome::Error(code, text) => format!("{{\"error\":{},\"code\":{code}}}", json(text)),
-        Outcome::Stats(_) => "{}".to_owned(),
+        Outcome::Stats(..) => "{}".to_owned(),
     };
     match id {
         Some(id) => format!("{},\"id\":{id}}}", &object[..object.len() - 1]),
@@ -120,7 +121,7 @@ pub(super) fn envelope(v2: bool, id: Option<&str>, outcome: &Outcome) -> String 
 }
 
 /// Whether statistics hold these numbers; gives their part of the answer back, with the version before it.
-pub(super) fn judge_stats(text: &str, figures: &[(Name, u64)]) -> Result<String, String> {
+pub(super) fn judge_stats(text: &str, figures: &[(Name, u64)], turns: &Times) -> Result<String, String> {
     let from = text.find("\"version\":").ok_or("there are no statistics")?;
     let at = text.find("\"stats\":").ok_or("there are no statistics")? + "\"stats\":".len();
     let length = object(&text.as_bytes()[at..]).ok_or("the statistics do not end")?;
@@ -137,7 +138,7 @@ pub(super) fn judge_stats(text: &str, figures: &[(Name, u64)]) -> Result<String,
             return Err(format!("{name} {label:?} is {found:?}, not {expected}"));
         }
     }
-    Ok(text[from..at + length].to_owned())
+    turns.judge_answer(&stats).map_or(Ok(text[from..at + length].to_owned()), Err)
 }
 
 /// The length of the object or array at the front, if it is whole.

@@ -98,7 +98,7 @@ impl Rpc {
         let v2 = answer.v2;
         let whole = answer.is_whole();
         let expected = match &answer.parts[..] {
-            [(id, Some(Outcome::Stats(numbers)))] => match judge_stats(text, numbers) {
+            [(id, Some(Outcome::Stats(numbers, turns)))] => match judge_stats(text, numbers, turns) {
                 Ok(stats) => {
                     let result = Outcome::Result(format!(
                         "{{\"status\":\"success\",\"message\":\"Statistics retrieved successfully\",{stats}}}"
