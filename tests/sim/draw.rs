@@ -180,6 +180,7 @@ pub fn invite(rng: &mut Rng, state: &mut State) {
         [own; 3],
         [own, near, far.into()],
         [own, far.into(), far.to_ipv6_mapped().into()],
+        [own, Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), far.to_ipv6_mapped().into()],
         [1, 2, 1 << 64].map(|host| IpAddr::from(Ipv6Addr::from((0x2001_0db8 << 96) + host))),
     ]);
     // They speak at once, at length, again and again.
