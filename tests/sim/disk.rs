@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rawline::limits::PARTIALS_KEPT;
@@ -60,6 +60,8 @@ struct State {
     stranded: BTreeSet<String>,
     /// Files that got their name, for good.
     published: u64,
+    /// Times that what came of an upload was not stored, for want of space, and for anything else.
+    unstored: [u64; 2],
 }
 
 struct File {
@@ -98,6 +100,7 @@ impl SimDisk {
             wrong: None,
             stranded: BTreeSet::new(),
             published: 0,
+            unstored: [0; 2],
         })))
     }
 
@@ -214,6 +217,11 @@ impl SimDisk {
         self.state().published
     }
 
+    /// How often something of an upload was not stored, for want of space, and for anything else.
+    pub fn unstored(&self) -> [u64; 2] {
+        self.state().unstored
+    }
+
     /// Bytes that are free.
     pub fn free(&self) -> u64 {
         self.state().free()
@@ -246,8 +254,9 @@ impl SimDisk {
         self.state().faults.counts.clone()
     }
 
+    /// Also behind a panic of a call: what is dropped on its way still calls.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("nobody panics here")
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -371,6 +380,12 @@ impl State {
         };
         if self.faults.strike(&mut self.rng, kind) { Err(fault) } else { Ok(()) }
     }
+
+    fn fail_to_store(&mut self, kind: Fault) -> Result<(), DiskFault> {
+        let stored = self.fail(kind);
+        self.unstored[usize::from(kind != Fault::NoSpace)] += u64::from(stored.is_err());
+        stored
+    }
 }
 
 impl Disk for SimDisk {
@@ -426,13 +441,17 @@ impl Disk for SimDisk {
 
     fn publish(&self, file: BorrowedFd<'_>, from: &str, to: &str) -> Result<Meta, DiskFault> {
         let mut state = self.state();
-        state.fail(Fault::FailingSync)?;
-        state.fail(Fault::FailingRename)?;
+        state.fail_to_store(Fault::FailingSync)?;
+        state.fail_to_store(Fault::FailingRename)?;
         let file = state.of(file);
-        assert_eq!(state.names.remove(from), Some(file), "what is published has its name");
+        if state.names.get(from) != Some(&file) {
+            state.wrong("files", format!("{from} is to become {to:?}, and is not there any more"));
+            return Err(DiskFault::NotFound);
+        }
+        state.names.remove(from);
         state.names.insert(to.to_owned(), file);
         // The directory's fsync: the name is there, but nobody can promise it.
-        state.fail(Fault::FailingSync)?;
+        state.fail_to_store(Fault::FailingSync)?;
         state.published += 1;
         Ok(state.meta(file))
     }
@@ -483,7 +502,7 @@ impl Disk for SimDisk {
         let failed = if from.is_empty() {
             Ok(())
         } else {
-            state.fail(Fault::NoSpace).and_then(|()| state.fail(Fault::DiskError))
+            state.fail_to_store(Fault::NoSpace).and_then(|()| state.fail_to_store(Fault::DiskError))
         };
         // Some of it is written before it fails.
         let n = if failed.is_err() { from.len() / 2 } else { from.len() };

@@ -48,8 +48,24 @@ impl State {
         }
     }
 
+    /// Who is told that there was no space, or that the disk failed, is told what was so.
+    fn judge_statuses(&mut self) {
+        let (happened, mut told) = (self.disk.unstored(), [0; 2]);
+        for client in &self.clients {
+            if let Talk::Files(files) = &client.talk {
+                told = [0, 1].map(|why| told[why] + files.unstored[why]);
+            }
+        }
+        if told[0] > happened[0] || told[1] > happened[1] {
+            let how =
+                format!("for want of space, and otherwise, {happened:?} calls failed, and {told:?} uploads");
+            self.breaks("files", how);
+        }
+    }
+
     /// All have gone: files are whole, and hold what was stored last; nothing hidden is there but what can be resumed.
     pub fn judge_disk(&mut self) {
+        self.judge_statuses();
         let contents = self.disk.contents();
         let left = self.disk.left_over();
         for (name, bytes) in &contents {

@@ -290,6 +290,7 @@ impl FileTalk {
                     self.changed(name, Some(*content), false);
                     // The rest of the bytes may be on its way still: then the connection ends.
                     self.may_be_closed = true;
+                    self.unstored[usize::from(status != 5)] += 1;
                     return refused(&[]);
                 }
                 let Some(digest) = at.take(32) else { return Ok(false) };

@@ -67,6 +67,8 @@ pub struct FileTalk {
     pub has_ended: bool,
     /// The statuses with which it was refused something, in version 2.
     pub refusals: Vec<u8>,
+    /// How often what it sent was not stored, for want of space, and since the disk failed otherwise.
+    pub unstored: [u64; 2],
     /// Commands of version 2 that were answered.
     pub obeyed: u64,
 }
@@ -90,6 +92,7 @@ impl FileTalk {
             is_late: false,
             has_ended: false,
             refusals: Vec::new(),
+            unstored: [0; 2],
             obeyed: 0,
         }
     }
