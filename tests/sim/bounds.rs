@@ -82,19 +82,17 @@ impl State {
         self.judge_gone();
     }
 
-    /// What a file client left behind that is gone is read at once, and then its end: unless the disk is at work, or others
-    /// have the places of all who upload.
+    /// What a file client left behind that is gone is read at once, and then its end: unless the disk is at work, or it may
+    /// wait for a place to upload.
     fn judge_gone(&mut self) {
         let is_unix = self.faults.has(Fault::Unix);
-        let putting = |client: &Client| matches!(&client.talk, Talk::Files(files) if files.is_putting);
-        let uploads = self.clients.iter().zip(&self.sockets);
-        let uploads = uploads.filter(|(client, socket)| socket.is_open() && putting(client)).count();
+        let places = self.regimes.iter().map(|limits| limits.max_uploads).min().unwrap_or(0);
+        let is_free = self.jobs == 0 && self.disk.uploads() < places;
         for (index, (client, socket)) in self.clients.iter().zip(&mut self.sockets).enumerate() {
             let is_gone = client.wire == Wire::Files
                 && socket.is_open()
                 && (socket.rst || socket.deaf && is_unix)
-                && self.jobs == 0
-                && uploads <= usize::from(putting(client));
+                && is_free;
             socket.gone = socket.gone.filter(|_| is_gone).or(is_gone.then_some(self.now));
             if let Some(since) = socket.gone
                 && self.now > since.max(socket.heard) + AT_ONCE
