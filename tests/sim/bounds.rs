@@ -20,6 +20,14 @@ pub const DRAIN_TIME: u64 = 2_000_000;
 /// What may lie in the kernel's way between a bound and what is seen of it: one turn's worth of everything.
 const SLACK: u64 = 64 * 1024;
 
+/// Notices of who has left that may be said between two cuts, in bytes.
+const NOTICES: u64 = 4_000;
+
+/// Whether the server has reason to believe that somebody reads this.
+fn is_there(socket: &Socket) -> bool {
+    socket.is_open() && !socket.rst && !socket.deaf && !socket.starved
+}
+
 impl State {
     /// The largest value that a limit had so far.
     pub fn most(&self, limit: impl Fn(&Limits) -> u64) -> u64 {
@@ -82,17 +90,19 @@ impl State {
         self.judge_gone();
     }
 
-    /// What a file client left behind that is gone is read at once, and then its end: unless the disk is at work, or it may
-    /// wait for a place to upload.
+    /// What somebody left behind who is gone is read at once, and then the end of it: unless an answer to it is awaited, the
+    /// disk is at work, or it may wait for a place to upload.
     fn judge_gone(&mut self) {
         let is_unix = self.faults.has(Fault::Unix);
         let places = self.regimes.iter().map(|limits| limits.max_uploads).min().unwrap_or(0);
         let is_free = self.jobs == 0 && self.disk.uploads() < places;
         for (index, (client, socket)) in self.clients.iter().zip(&mut self.sockets).enumerate() {
-            let is_gone = client.wire == Wire::Files
-                && socket.is_open()
-                && (socket.rst || socket.deaf && is_unix)
-                && is_free;
+            let may_wait = match &client.talk {
+                Talk::Rpc(rpc) => rpc.deferred > 0,
+                Talk::Files(_) => !is_free,
+                Talk::Line(_) | Talk::Echo(_) => false,
+            };
+            let is_gone = socket.is_open() && (socket.rst || socket.deaf && is_unix) && !may_wait;
             socket.gone = socket.gone.filter(|_| is_gone).or(is_gone.then_some(self.now));
             if let Some(since) = socket.gone
                 && self.now > since.max(socket.heard) + AT_ONCE
@@ -216,16 +226,19 @@ impl State {
     /// Bytes that are surely kept for somebody: echoes are each one's own, of what all are told the one who has taken least
     /// of it counts.
     fn known_to_wait(&self) -> u64 {
-        let pairs = || {
-            let all = self.clients.iter().zip(&self.sockets);
-            all.filter(|(_, socket)| socket.is_open() && !socket.rst && !socket.deaf && !socket.starved)
+        let pairs = self.clients.iter().zip(&self.sockets).filter(|(_, socket)| is_there(socket));
+        let echoed = pairs.map(|(client, socket)| self.echo_waits(client, socket)).sum::<u64>();
+        self.told_and_waiting().into_iter().max().unwrap_or(0) + echoed
+    }
+
+    /// No more than each has not taken of what it was told.
+    pub fn told_and_waiting(&self) -> Vec<u64> {
+        let waits = |(client, socket): (&Client, &Socket)| match &client.talk {
+            Talk::Rpc(rpc) if is_there(socket) => rpc.due.0.saturating_sub(socket.written),
+            Talk::Line(line) if is_there(socket) => line.told.saturating_sub(socket.written),
+            _ => 0,
         };
-        let told = pairs().map(|(client, socket)| match &client.talk {
-            Talk::Rpc(rpc) => rpc.due.0.saturating_sub(socket.written),
-            Talk::Line(line) => line.told.saturating_sub(socket.written),
-            Talk::Echo(_) | Talk::Files(_) => 0,
-        });
-        told.max().unwrap_or(0) + pairs().map(|(client, socket)| self.echo_waits(client, socket)).sum::<u64>()
+        self.clients.iter().zip(&self.sockets).map(waits).collect()
     }
 
     /// Bytes of an echo that have surely left its ring, and wait for it.
@@ -240,7 +253,12 @@ impl State {
     pub fn judge_cuts(&mut self) {
         let Some(&(last, least)) = self.cuts.iter().min_by_key(|(_, held)| held) else { return };
         let open = || self.clients.iter().zip(&self.sockets).filter(|(_, socket)| socket.is_open());
-        let most = open().map(|(client, socket)| self.echo_waits(client, socket)).max().unwrap_or(0);
+        let is_cut = |index: usize| self.cuts.iter().any(|&(cut, _)| cut == index);
+        let stays = |&(index, _): &(usize, &u64)| self.sockets[index].is_open() && !is_cut(index);
+        let told =
+            self.waited.iter().enumerate().filter(stays).map(|(_, waits)| waits.saturating_sub(NOTICES));
+        let echoed = open().map(|(client, socket)| self.echo_waits(client, socket));
+        let most = told.chain(echoed).max().unwrap_or(0);
         // At most so much memory: what was appended since it had taken everything, or two pieces that are begun; a vector
         // that grows is up to twice as long as what it holds.
         let memory = |socket: &Socket| {
@@ -251,6 +269,7 @@ impl State {
         let total = self.regimes.iter().map(|limits| limits.total_out_bytes as u64).min().unwrap_or(0);
         let is_known = self.clients.iter().all(|client| client.wire == Wire::Echo);
         self.cuts.clear();
+        self.waited.clear();
         if least < most {
             self.breaks("queues", format!("client {last} was cut for {least} bytes, and another has {most}"));
         }

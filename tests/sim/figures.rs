@@ -175,6 +175,13 @@ impl State {
             let has_read_little = 2 * socket.read_calls_this_turn + 6 < most;
             socket.is_paused = is_calm && !socket.has_ended && has_read_little;
             self.seen.pauses[0] += u64::from(socket.is_paused);
+            if let Some(left) = self.stop_at_pause.as_mut() {
+                *left -= 1;
+                if *left == 0 {
+                    self.stop_at_pause = None;
+                    self.stop_at(self.now);
+                }
+            }
         } else if to.read && std::mem::take(&mut socket.is_paused) {
             self.seen.pauses[1] += 1;
         }

@@ -216,6 +216,7 @@ fn play(rng: &mut Rng, world: &World, plan: Plan) {
                 let most = *rng.pick(&[10, 100, 1_000]);
                 state.borrow_mut().stop_behind = Some(rng.range(1, most));
             }
+            3 => state.borrow_mut().stop_at_pause = Some(rng.range(1, 5)),
             _ => {}
         }
         for _ in 0..if rng.one_in(5) { rng.range(1, 4) } else { 0 } {

@@ -18,6 +18,9 @@ impl State {
         if seat != Some(index) {
             return self.breaks("end", format!("client {index} ends twice, or never began: {why}"));
         }
+        if why == Closed::TotalOut && self.waited.is_empty() {
+            self.waited = self.told_and_waiting();
+        }
         self.seats[conn.index()] = None;
         self.hears[index] = false;
         let who = self.clients[index].who;
@@ -38,8 +41,12 @@ impl State {
         (socket.why, socket.ended_at) = (Some(why), self.now);
         self.has_ends = true;
         if why == Closed::TotalOut {
-            let held = self.clients[index].talk.due().saturating_sub(self.sockets[index].written);
-            self.cuts.push((index, held));
+            // What is said to one who is too fast, or too late, is known when he has got it.
+            let talk = &self.clients[index].talk;
+            let is_limited = matches!(talk, Talk::Rpc(rpc) if rpc.is_limited);
+            let is_known = !is_limited && self.told_to_stop.is_none();
+            let held = talk.due().saturating_sub(self.sockets[index].written);
+            self.cuts.push((index, if is_known { held } else { u64::MAX }));
         }
         self.judge_end(index, why);
         if let Some(farewell) = farewell(why) {

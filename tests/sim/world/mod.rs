@@ -212,6 +212,8 @@ pub struct State {
     /// Times that a client has said something, and behind how many of them SIGTERM comes.
     acts: u64,
     pub stop_behind: Option<u64>,
+    /// Behind so many times that a socket is no longer read.
+    pub stop_at_pause: Option<u64>,
     /// Nothing will ever happen again.
     pub asleep: bool,
     pub jumps: u64,
@@ -222,6 +224,8 @@ pub struct State {
     pub sign: u64,
     /// Who was cut in this turn since all together had too much, and how much of it was his, at most.
     pub cuts: Vec<(usize, u64)>,
+    /// What each was known not to have taken then.
+    pub waited: Vec<u64>,
     /// Some connection has ended in this turn.
     pub has_ends: bool,
     /// Files of which the room was told that they are stored.
@@ -244,6 +248,8 @@ pub struct State {
     pub said_of_ends: u64,
     moved: bool,
     idle: (u32, u64),
+    /// Turns in a row that moved nothing and followed each other by a tick or two, and when the last one was.
+    wakes: (u32, u64),
     ceasing: bool,
     /// The descriptor kept for the time when there is no other: kept, or free for one accept.
     has_spare: bool,
@@ -299,12 +305,14 @@ impl World {
             told_to_stop: None,
             acts: 0,
             stop_behind: None,
+            stop_at_pause: None,
             asleep: false,
             jumps: 0,
             seen: Seen::default(),
             stirred: (0, 0),
             sign: 0,
             cuts: Vec::new(),
+            waited: Vec::new(),
             has_ends: false,
             stored: 0,
             broken: None,
@@ -320,6 +328,7 @@ impl World {
             said_of_ends: 0,
             moved: false,
             idle: (0, 0),
+            wakes: (0, 0),
             ceasing: false,
             has_spare: true,
             spare_is_free: false,

@@ -11,6 +11,8 @@ use crate::sim::faults::Fault;
 const LONGEST_TIMEOUT: u64 = 100_000_000;
 /// Turns in which nothing moves and no time passes, before that is called spinning.
 const IDLE_TURNS: u32 = 400;
+/// The wheel's, in microseconds.
+const TICK: u64 = 10_000;
 
 impl State {
     /// What the poller would report.
@@ -138,12 +140,20 @@ impl State {
         } else {
             self.idle.0 += 1;
         }
+        let follows = !self.moved && self.now < self.wakes.1 + 3 * TICK;
+        self.wakes = (if follows { self.wakes.0 + 1 } else { 0 }, self.now);
         self.moved = false;
         if self.idle.0 > IDLE_TURNS {
             self.breaks(
                 "busy",
                 format!("{IDLE_TURNS} turns within {} us moved nothing", self.now - self.idle.1),
             );
+        }
+        // Each of them may have a deadline that has moved since the wheel was told.
+        let open = self.fds.iter().flatten().count();
+        if self.wakes.0 > 60 + 2 * open as u32 {
+            let wakes = self.wakes.0;
+            self.breaks("busy", format!("the server was woken {wakes} times, tick by tick, for nothing"));
         }
     }
 
