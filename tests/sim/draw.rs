@@ -258,7 +258,7 @@ fn make(rng: &mut Rng, wire: Wire, index: usize, busy: usize) -> Client {
             let abuse = match rng.range(0, 39) {
                 0 => Abuse::TooLong,
                 1 => Abuse::TooDeep,
-                2 => Abuse::Half,
+                2 | 5 => Abuse::Half,
                 3 => Abuse::Boom,
                 4 => Abuse::Stall,
                 _ => Abuse::None,

@@ -58,7 +58,7 @@ impl How {
         match self {
             Self::Late => Outcome::Result(format!("{{\"late\":{number}}}")),
             Self::Now => Outcome::Result(format!("{{\"now\":{number}}}")),
-            Self::Lost => Outcome::Error(-32603, "Internal error"),
+            Self::Lost => Outcome::internal("the helper gave no answer"),
             Self::Failed | Self::Refused => Outcome::Refused(NOT_TODAY.0, NOT_TODAY.1.into()),
         }
     }

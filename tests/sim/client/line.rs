@@ -35,8 +35,8 @@ pub struct Line {
     /// The server has begun to say that it stops: nothing more is promised.
     pub is_late: bool,
     pub turned_away: bool,
-    /// It was closed for taking too long.
-    pub timed_out: bool,
+    /// The reasons for which it may have been closed, if it took too long.
+    pub timeouts: &'static [&'static str],
     buffer: Vec<u8>,
     /// How many bytes it has said when each line of the plan is said.
     ends: VecDeque<u64>,
@@ -74,7 +74,7 @@ impl Line {
             ends_without_lf,
             is_late: false,
             turned_away: false,
-            timed_out: false,
+            timeouts: &[],
             buffer: Vec::new(),
             ends: VecDeque::new(),
             is_limited: false,
@@ -262,7 +262,8 @@ impl Line {
         if same == n && self.buffer.is_empty() {
             return Ok(());
         }
-        if self.timed_out && b"Closed: ".iter().zip(&self.buffer).all(|(a, b)| a == b) {
+        let is_told_so = |why: &&str| format!("Closed: {why}\n").as_bytes().starts_with(&self.buffer);
+        if self.timeouts.iter().any(is_told_so) {
             return Ok(());
         }
         let want: Vec<u8> = self.expected.iter().copied().take(60).collect();

@@ -30,6 +30,10 @@ pub fn broken<T>(rule: &'static str, how: impl Into<String>) -> Result<T, Broken
     Err(Broken { rule, how: how.into() })
 }
 
+/// What somebody is told who took too long with a message, or said nothing for too long.
+pub const TIMEOUTS: [&str; 2] =
+    ["a message not complete within message_timeout", "nothing said within idle_timeout"];
+
 /// What a client may look at while it acts.
 pub struct Scene<'a> {
     pub rng: &'a mut Rng,
@@ -203,11 +207,11 @@ impl Client {
         }
     }
 
-    /// It is told that it took too long.
-    pub fn is_told_so(&mut self) {
+    /// It is told that it took too long, for one of these reasons.
+    pub fn is_told_so(&mut self, reasons: &'static [&'static str]) {
         match &mut self.talk {
-            Talk::Rpc(rpc) => rpc.timed_out = true,
-            Talk::Line(line) => line.timed_out = true,
+            Talk::Rpc(rpc) => rpc.timeouts = reasons,
+            Talk::Line(line) => line.timeouts = reasons,
             Talk::Echo(_) | Talk::Files(_) => {}
         }
     }

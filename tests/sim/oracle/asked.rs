@@ -171,7 +171,7 @@ impl State {
                             users.join(",")
                         ))
                     }
-                    Some(_) => Outcome::Error(-32602, "Invalid params"),
+                    Some(_) => Outcome::invalid_params("format must be \"full\" or \"simple\""),
                 }
             }
             "leave_chat" => {
@@ -201,7 +201,7 @@ impl State {
                         "{{\"status\":\"success\",\"message\":\"{message}\",\"seconds\":{seconds}}}"
                     ))
                 } else {
-                    Outcome::Error(-32602, "Invalid params")
+                    Outcome::invalid_params("seconds must be a whole number from 0 to 86400")
                 }
             }
             "later" => {
@@ -212,7 +212,7 @@ impl State {
             "long" => comes_of_long(arg.unwrap_or("")),
             "boom" => {
                 self.seen.panics += 1;
-                Outcome::Error(-32603, "Internal error")
+                Outcome::internal("the handler panicked")
             }
             "get_stats" if !self.clients[index].host.to_canonical().is_loopback() => {
                 Outcome::Refused(-32025, "Statistics are for the server's own machine only".into())
@@ -220,7 +220,7 @@ impl State {
             "get_stats" if matches!(arg, None | Some("simple" | "full")) => {
                 Outcome::Stats(self.figures(), self.seen.turns.clone())
             }
-            "get_stats" => Outcome::Error(-32602, "Invalid params"),
+            "get_stats" => Outcome::invalid_params("format must be \"simple\" or \"full\""),
             _ => Outcome::Result("{\"status\":\"success\",\"message\":\"pong\"}".into()),
         };
         if let Some(rpc) = self.clients[index].rpc() {

@@ -5,8 +5,8 @@ use rawline::api::{Closed, ConnId, Peer};
 use rawline::transport::io::Interest;
 
 use crate::sim::bounds::DRAIN_TIME;
-use crate::sim::client::Talk;
 use crate::sim::client::rpc::Abuse;
+use crate::sim::client::{TIMEOUTS, Talk};
 use crate::sim::faults::Fault;
 use crate::sim::tricks::farewell;
 use crate::sim::world::State;
@@ -149,7 +149,8 @@ impl State {
             | Closed::OutSoft
             | Closed::TotalOut => true,
             Closed::MessageTimeout | Closed::IdleTimeout => {
-                client.is_told_so();
+                let is_idle = why == Closed::IdleTimeout;
+                client.is_told_so(if is_idle { &TIMEOUTS[1..] } else { &TIMEOUTS[..1] });
                 !matches!(&client.talk, Talk::Rpc(rpc) if rpc.abuse == Abuse::Stall)
                     || jumps > 0
                     || client.pace.1 > 3_000
@@ -161,7 +162,7 @@ impl State {
                 jumps > 0 || client.pace.1 > 3_000 || client.gulp < 100 || socket.room.1 < 300
             }
             Closed::Shutdown => {
-                client.is_told_so();
+                client.is_told_so(&TIMEOUTS);
                 false
             }
             _ => false,

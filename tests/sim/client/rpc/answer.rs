@@ -10,14 +10,12 @@ pub enum Outcome {
     Result(String),
     /// A rule of the chat.
     Refused(i32, String),
-    /// An error of the protocol.
-    Error(i32, &'static str),
+    /// An error of the protocol, and what it says for people.
+    Error(i32, &'static str, Option<String>),
     /// Statistics, of which these are known, and how long turns took.
     Stats(Vec<(Name, u64)>, Times),
 }
 
-/// More bytes than a sentence for people has in an error.
-const SENTENCE: u64 = 300;
 /// More bytes than statistics have.
 const STATS: u64 = 40_000;
 /// The most bytes that the results of a batch may have. What they are written with is not looked at here, and no batch comes
@@ -35,8 +33,9 @@ pub(super) struct Answer {
     pub end: u64,
     /// Where the remains of a broken text begin and end, in bytes from the start, until they are read.
     pub remains: Option<(u64, u64)>,
-    /// How often it has to come.
+    /// How often it has to come, and what comes when it does so once more.
     pub owed: u32,
+    pub again: Option<Outcome>,
 }
 
 impl Answer {
@@ -59,23 +58,32 @@ impl Answer {
         results.sum::<usize>() > MOST_OF_A_BATCH
     }
 
+    /// Whether it says that something took too long.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.parts[..], [(_, Some(Outcome::Error(-32002, ..)))])
+    }
+
+    /// It has come once.
+    pub fn comes(&mut self) {
+        self.owed -= 1;
+        if let Some(again) = self.again.take() {
+            self.parts[0].1 = Some(again);
+        }
+    }
+
     /// The request in this place, and all behind it, have no place for their answers. What is no request is told so.
     pub fn refuse_from(&mut self, place: usize) {
         for (_, outcome) in &mut self.parts[place..] {
-            if !matches!(outcome, Some(Outcome::Error(-32600, _))) {
-                *outcome = Some(Outcome::Error(-32005, "Answer too large"));
+            if !outcome.as_ref().is_some_and(Outcome::is_no_request) {
+                *outcome = Some(Outcome::too_large());
             }
         }
     }
 
     /// No fewer bytes than it has, in whatever framing.
     pub fn most_bytes(&self) -> u64 {
-        let sentences = self.parts.iter().map(|(_, outcome)| match outcome {
-            Some(Outcome::Stats(..)) => STATS,
-            Some(Outcome::Error(..)) => SENTENCE,
-            _ => 0,
-        });
-        self.text(self.v2).len() as u64 * 3 + sentences.sum::<u64>()
+        let stats = self.parts.iter().filter(|part| matches!(part.1, Some(Outcome::Stats(..)))).count();
+        self.text(self.v2).len() as u64 * 3 + stats as u64 * STATS
     }
 
     pub fn text(&self, v2: bool) -> String {
@@ -100,10 +108,12 @@ pub(super) fn envelope(v2: bool, id: Option<&str>, outcome: &Outcome) -> String 
                     json(text)
                 )
             }
-            Outcome::Error(code, text) => {
+            Outcome::Error(code, text, data) => {
+                let data = data.iter().map(|data| format!(",\"data\":{}", json(data)));
                 format!(
-                    "{{\"jsonrpc\":\"2.0\",\"error\":{{\"code\":{code},\"message\":{}}},\"id\":{id}}}",
-                    json(text)
+                    "{{\"jsonrpc\":\"2.0\",\"error\":{{\"code\":{code},\"message\":{}{}}},\"id\":{id}}}",
+                    json(text),
+                    data.collect::<String>()
                 )
             }
         };
@@ -111,7 +121,7 @@ pub(super) fn envelope(v2: bool, id: Option<&str>, outcome: &Outcome) -> String 
     let object = match outcome {
         Outcome::Result(result) => result.clone(),
         Outcome::Refused(_, text) => format!("{{\"status\":\"error\",\"message\":{}}}", json(text)),
-        Outcome::Error(code, text) => format!("{{\"error\":{},\"code\":{code}}}", json(text)),
+        Outcome::Error(code, text, _) => format!("{{\"error\":{},\"code\":{code}}}", json(text)),
         Outcome::Stats(..) => "{}".to_owned(),
     };
     match id {
@@ -172,23 +182,4 @@ impl Scan {
         }
         Some(self.at)
     }
-}
-
-/// The text without the sentences for people in its errors.
-pub(super) fn without_data(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(",\"data\":\"") {
-        out.push_str(&rest[..at]);
-        let sentence = &rest.as_bytes()[at + 9..];
-        let mut escaped = false;
-        let end = sentence.iter().position(|&byte| {
-            let ends = byte == b'"' && !escaped;
-            escaped = byte == b'\\' && !escaped;
-            ends
-        });
-        rest = &rest[at + 9 + end.map_or(sentence.len(), |end| end + 1)..];
-    }
-    out.push_str(rest);
-    out
 }

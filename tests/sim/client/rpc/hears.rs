@@ -1,6 +1,6 @@
 //! How a JSON client judges what it is sent: its framing, its order, and every byte.
 
-use super::answer::{Scan, envelope, judge_stats, object, without_data};
+use super::answer::{Scan, envelope, judge_stats, object};
 use super::{Outcome, Rpc};
 use crate::sim::client::{Broken, Scene, broken, escape};
 use crate::sim::figures::kind_of;
@@ -82,7 +82,12 @@ impl Rpc {
             self.turned_away = true;
             return Ok(());
         }
-        if self.timed_out && text.contains("-32002") {
+        let null = Some("null").filter(|_| text.starts_with("{\"jsonrpc\""));
+        if self.timeouts.iter().any(|why| text == envelope(null.is_some(), null, &Outcome::timeout(why))) {
+            // Who stalls knows that it comes, if not for which of its reasons.
+            if self.answers.front().is_some_and(|answer| answer.is_timeout()) {
+                self.pop_answer();
+            }
             return Ok(());
         }
         if self.is_limited
@@ -111,11 +116,10 @@ impl Rpc {
             _ if whole => answer.text(v2),
             _ => String::new(),
         };
-        let stripped = without_data(text);
         let ascii = escape(&expected);
-        let matches = if self.lines { stripped == expected } else { stripped == ascii };
+        let matches = if self.lines { text == expected } else { text == ascii };
         if !matches {
-            if !self.lines && stripped == expected {
+            if !self.lines && text == expected {
                 self.must_lf = true;
             } else if scene.stopping && text.contains("-32004") {
                 self.is_late = true;
@@ -140,11 +144,11 @@ impl Rpc {
             );
         }
         for (_, outcome) in &answer.parts {
-            if let Some(Outcome::Error(code, _) | Outcome::Refused(code, _)) = outcome {
-                self.faults[kind_of(*code)] += u64::from(matches || stripped == expected);
+            if let Some(Outcome::Error(code, ..) | Outcome::Refused(code, _)) = outcome {
+                self.faults[kind_of(*code)] += u64::from(matches || text == expected);
             }
         }
-        answer.owed -= 1;
+        answer.comes();
         if answer.has_come() {
             self.pop_answer();
         }

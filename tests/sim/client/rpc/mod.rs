@@ -2,11 +2,14 @@
 //!
 //! Answers are planned when a request is made, and filled when the service is called; pushes are added when the room is
 //! told something. How many pushes stand before an answer is known, too, for whatever reached the service. `asks.rs` is
-//! what it says, `params.rs` how it writes parameters, `remains.rs` what comes of broken texts, `answer.rs` what an answer looks like, `hears.rs` how it judges what it is sent.
+//! what it says, `params.rs` how it writes parameters, `mistakes.rs` what nobody should send, `remains.rs` what comes of
+//! broken texts, `errors.rs` what of mistakes, `answer.rs` what an answer looks like, `hears.rs` how it judges what it is sent.
 
 mod answer;
 mod asks;
+mod errors;
 mod hears;
+mod mistakes;
 mod params;
 mod remains;
 
@@ -61,9 +64,6 @@ pub struct Planned {
     end: u64,
 }
 
-/// What comes of a request too many.
-const TOO_FAST: Outcome = Outcome::Error(-32001, "Too fast");
-
 pub struct Rpc {
     pub who: Who,
     pub todo: usize,
@@ -105,16 +105,17 @@ pub struct Rpc {
     /// It was told that the server stops, or that there are too many connections.
     pub is_late: bool,
     pub turned_away: bool,
-    /// It was closed for taking too long.
-    pub timed_out: bool,
+    /// The reasons for which it may have been closed, if it took too long.
+    pub timeouts: &'static [&'static str],
     said: u64,
-    /// Bytes of remains that its latest text ends with.
-    remains: u64,
+    /// Bytes of remains that its latest text ends with, and what comes of them.
+    remains: Option<(u64, Outcome)>,
     /// Calls of it that are deferred: at most one.
     pub deferred: u32,
     next_id: u64,
-    /// There is a rate, and this is what it should leave to this client.
+    /// There is a rate, of so many requests a second, and this is what it should leave to this client.
     pub is_limited: bool,
+    rate: usize,
     pub bucket: Bucket,
     /// Requests that were refused for it.
     pub refused: u64,
@@ -167,12 +168,13 @@ impl Rpc {
             may_panic: false,
             is_late: false,
             turned_away: false,
-            timed_out: false,
+            timeouts: &[],
             said: 0,
-            remains: 0,
+            remains: None,
             deferred: 0,
             next_id: 0,
             is_limited: false,
+            rate: 0,
             bucket: Bucket::full(),
             refused: 0,
             pings: 0,
@@ -188,7 +190,8 @@ impl Rpc {
     }
 
     fn plan_answer(&mut self, v2: bool, is_batch: bool, parts: Vec<(Option<String>, Option<Outcome>)>) {
-        let answer = Answer { v2, is_batch, parts, behind: None, end: u64::MAX, remains: None, owed: 1 };
+        let answer =
+            Answer { v2, is_batch, parts, behind: None, end: u64::MAX, remains: None, owed: 1, again: None };
         if answer.is_whole() {
             self.due.1 += answer.most_bytes();
         }
@@ -201,8 +204,8 @@ impl Rpc {
         fresh.for_each(|planned| planned.end = end);
         let fresh = self.answers.iter_mut().rev().take_while(|answer| answer.end == u64::MAX);
         fresh.for_each(|answer| answer.end = end);
-        if let (remains @ 1.., Some(answer)) = (std::mem::take(&mut self.remains), self.answers.back_mut()) {
-            answer.remains = Some((end - remains, end));
+        if let (Some((bytes, outcome)), Some(answer)) = (self.remains.take(), self.answers.back_mut()) {
+            (answer.remains, answer.again) = (Some((end - bytes, end)), Some(outcome));
         }
     }
 
@@ -229,7 +232,7 @@ impl Rpc {
 
     /// Whether there may be errors that it has not got, or not been waiting for.
     pub fn may_have_missed(&self) -> bool {
-        !self.answers.is_empty() || self.is_late || self.timed_out || !self.buffer.is_empty()
+        !self.answers.is_empty() || self.is_late || !self.timeouts.is_empty() || !self.buffer.is_empty()
     }
 
     /// Answers that it has got.
@@ -287,7 +290,7 @@ impl Rpc {
                 && let Some(at) = number.checked_sub(self.first)
                 && let Some(answer) = self.answers.get_mut(at as usize)
             {
-                answer.parts[place].1 = Some(TOO_FAST);
+                answer.parts[place].1 = Some(Outcome::too_fast(self.rate));
                 self.due.1 += if answer.is_whole() { answer.most_bytes() } else { 0 };
             }
         }
@@ -298,7 +301,7 @@ impl Rpc {
     fn refuse_rest(&mut self) -> bool {
         let Some(answer) = self.answers.front_mut() else { return true };
         for (_, outcome) in &mut answer.parts {
-            outcome.get_or_insert(TOO_FAST);
+            outcome.get_or_insert_with(|| Outcome::too_fast(self.rate));
         }
         self.due.1 += answer.most_bytes();
         let is_its = |planned: &Planned| planned.slot.is_some_and(|slot| slot.0 == self.first);

@@ -41,8 +41,8 @@ pub(super) fn write(rng: &mut Rng, method: &str, values: &[String]) -> String {
     }
 }
 
-/// Parameters that are refused.
-pub(super) fn write_wrong(rng: &mut Rng, method: &str) -> String {
+/// Parameters that are refused, and for what.
+pub(super) fn write_wrong(rng: &mut Rng, method: &str) -> (String, String) {
     let (rules, required) = rules(method);
     let good = |kind| match kind {
         Kind::Text => "\"x\"",
@@ -56,26 +56,34 @@ pub(super) fn write_wrong(rng: &mut Rng, method: &str) -> String {
             let (value, first) = (good(*kind), name.as_bytes()[0]);
             let again =
                 if rng.one_in(2) { name.to_string() } else { format!("\\u{first:04x}{}", &name[1..]) };
-            format!(",\"params\":{{\"{name}\":{value},\"x\":0,\"{again}\":{value}}}")
+            let params = format!(",\"params\":{{\"{name}\":{value},\"x\":0,\"{again}\":{value}}}");
+            (params, format!("{name} is given twice"))
         }
         (1, Some((name, kind))) if *kind != Kind::Any => {
-            let bad = match kind {
-                Kind::Text => *rng.pick(&["1", "null", "[\"x\"]", "true"]),
-                Kind::Number => *rng.pick(&["\"1\"", "null", "{}", "false"]),
-                _ => *rng.pick(&["1", "null", "\"true\"", "[]"]),
+            let (bad, must) = match kind {
+                Kind::Text => (*rng.pick(&["1", "null", "[\"x\"]", "true"]), "a string"),
+                Kind::Number => (*rng.pick(&["\"1\"", "null", "{}", "false"]), "a number"),
+                _ => (*rng.pick(&["1", "null", "\"true\"", "[]"]), "true or false"),
             };
+            let why = format!("{name} must be {must}");
             let before = rules[..at].iter().map(|rule| (rule.0, good(rule.1)));
             let all: Vec<(&str, &str)> = before.chain([(*name, bad)]).collect();
             if rng.one_in(2) {
                 let values: Vec<&str> = all.iter().map(|pair| pair.1).collect();
-                return format!(",\"params\":[{}]", values.join(","));
+                return (format!(",\"params\":[{}]", values.join(",")), why);
             }
             let members: Vec<String> =
                 all.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-            format!(",\"params\":{{{}}}", members.join(","))
+            (format!(",\"params\":{{{}}}", members.join(",")), why)
         }
-        (2, _) if required > 0 => rng.pick(&["", ",\"params\":{}", ",\"params\":[]"]).to_string(),
-        _ => format!(",\"params\":{}", rng.pick(&["1", "null", "\"[]\"", "true"])),
+        (2, _) if required > 0 => {
+            let params = rng.pick(&["", ",\"params\":{}", ",\"params\":[]"]).to_string();
+            (params, format!("{} is missing", rules[0].0))
+        }
+        _ => {
+            let params = format!(",\"params\":{}", rng.pick(&["1", "null", "\"[]\"", "true"]));
+            (params, "params must be an object or an array".to_owned())
+        }
     }
 }
 

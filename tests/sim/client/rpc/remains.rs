@@ -5,8 +5,9 @@
 
 use super::Rpc;
 
-/// What begins a text, and spoils it at once.
-pub(super) const BRACKETS: [&str; 2] = ["{]", "[}"];
+/// What begins a text, and spoils it at once, and why.
+pub(super) const BRACKETS: [(&str, &str); 2] =
+    [("{]", "expected a key in double quotes"), ("[}", "expected a value")];
 
 impl Rpc {
     /// The server reads what it was sent from here to there. `is_fresh`: it has found the socket empty before, and a
