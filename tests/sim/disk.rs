@@ -16,6 +16,7 @@ use rawline::limits::PARTIALS_KEPT;
 use rawline::transport::files::digest::Hasher;
 use rawline::transport::io::{Disk, DiskFault, Meta};
 
+use super::deeds::{Deed, Deeds};
 use super::faults::{Fault, Faults};
 use super::rng::Rng;
 
@@ -60,6 +61,7 @@ struct State {
     stranded: BTreeSet<String>,
     /// Files that got their name, for good.
     published: u64,
+    deeds: Deeds,
     /// Times that what came of an upload was not stored, for want of space, and for anything else.
     unstored: [u64; 2],
 }
@@ -100,6 +102,7 @@ impl SimDisk {
             wrong: None,
             stranded: BTreeSet::new(),
             published: 0,
+            deeds: Deeds::default(),
             unstored: [0; 2],
         })))
     }
@@ -210,6 +213,16 @@ impl SimDisk {
     pub fn size(&self, fd: RawFd) -> u64 {
         let state = self.state();
         state.files[state.open[&fd].file].bytes.len() as u64
+    }
+
+    /// Which of all opened files this is.
+    pub fn number(&self, fd: RawFd) -> u64 {
+        self.state().open[&fd].number
+    }
+
+    /// What it has done so far.
+    pub fn deeds(&self) -> Deeds {
+        self.state().deeds.clone()
     }
 
     /// How many uploads have got their name.
@@ -427,6 +440,7 @@ impl Disk for SimDisk {
         let file = state.new_file(name);
         let fd = state.open(file)?;
         state.lock(file, &fd)?;
+        state.deeds.add(Deed::Begun(name.to_owned(), 0));
         Ok(fd)
     }
 
@@ -435,8 +449,13 @@ impl Disk for SimDisk {
         state.fail(Fault::FailingOpen)?;
         let file = state.find(name)?;
         let fd = state.open(file)?;
-        state.lock(file, &fd)?;
-        Ok((fd, state.meta(file)))
+        if let Err(fault) = state.lock(file, &fd) {
+            state.deeds.add(Deed::Busy(name.to_owned()));
+            return Err(fault);
+        }
+        let meta = state.meta(file);
+        state.deeds.add(Deed::Begun(name.to_owned(), meta.size));
+        Ok((fd, meta))
     }
 
     fn publish(&self, file: BorrowedFd<'_>, from: &str, to: &str) -> Result<Meta, DiskFault> {
@@ -453,6 +472,7 @@ impl Disk for SimDisk {
         // The directory's fsync: the name is there, but nobody can promise it.
         state.fail_to_store(Fault::FailingSync)?;
         state.published += 1;
+        state.deeds.add(Deed::Stored(to.to_owned()));
         Ok(state.meta(file))
     }
 
@@ -467,6 +487,7 @@ impl Disk for SimDisk {
         match state.names.remove(name) {
             Some(file) => {
                 state.judge_removal(name, file);
+                state.deeds.add(Deed::Removed(name.to_owned()));
                 Ok(())
             }
             None => {
@@ -487,12 +508,16 @@ impl Disk for SimDisk {
 
     fn read_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> Result<usize, DiskFault> {
         let mut state = self.state();
-        state.warm(file.as_raw_fd(), offset + into.len() as u64);
+        let state = &mut *state;
         state.fail(Fault::DiskError)?;
-        let bytes = &state.files[state.of(file)].bytes;
+        let bytes = &state.files[state.open[&file.as_raw_fd()].file].bytes;
         let from = bytes.len().min(offset as usize);
-        let n = into.len().min(bytes.len() - from);
+        let mut n = into.len().min(bytes.len() - from);
+        if n > 1 && state.faults.strike(&mut state.rng, Fault::ShortDiskRead) {
+            n = state.rng.range(1, n as u64 - 1) as usize;
+        }
         into[..n].copy_from_slice(&bytes[from..from + n]);
+        state.warm(file.as_raw_fd(), offset + n as u64);
         Ok(n)
     }
 

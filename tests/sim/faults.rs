@@ -47,6 +47,7 @@ faults! {
     FailingSync "failing fsync",
     NoSpace "ENOSPC",
     DiskError "EIO on reading or writing",
+    ShortDiskRead "short read of a file",
     FailingOpen "EIO on opening",
     FailingMeta "EIO on asking what a file is",
     FailingCreate "EMFILE on creating",
@@ -132,7 +133,7 @@ impl Faults {
         let common = rng.range(2, 5);
         for (kind, rate) in Fault::ALL.iter().zip(&mut faults.rates) {
             let most = match kind {
-                Fault::ShortRead | Fault::ShortWrite => 900,
+                Fault::ShortRead | Fault::ShortWrite | Fault::ShortDiskRead => 900,
                 Fault::ReadAgain | Fault::WriteAgain | Fault::Interrupted | Fault::Spurious => 300,
                 Fault::Cut | Fault::SlowMail | Fault::SlowDisk | Fault::ColdFile => 700,
                 Fault::Stale | Fault::Late => 300,

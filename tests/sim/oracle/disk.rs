@@ -66,6 +66,12 @@ impl State {
     /// All have gone: files are whole, and hold what was stored last; nothing hidden is there but what can be resumed.
     pub fn judge_disk(&mut self) {
         self.judge_statuses();
+        if let Some(deed) = self.shelf.told.beyond(&self.disk.deeds()).cloned() {
+            self.breaks(
+                "files",
+                format!("a client was told of this, and the disk has not done it: {deed:?}"),
+            );
+        }
         let contents = self.disk.contents();
         let left = self.disk.left_over();
         for (name, bytes) in &contents {

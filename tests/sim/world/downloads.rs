@@ -1,4 +1,5 @@
-//! What the calls that send files must heed: how much at once, to whom first, and nothing that the disk is waited for.
+//! What the calls that send files must heed: how much at once, to whom first, nothing that the disk is waited for, and a cork
+//! for what takes more than one bite.
 
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -18,9 +19,25 @@ impl State {
         if self.disk.warm_until(file).is_some_and(|warm| warm < end) {
             self.breaks("kernel", "a file is sent, and nobody knows whether the disk is waited for");
         }
+        self.judge_cork(index, file, offset, end);
         let passed = self.passed_over(index);
         if passed.is_some() || count > FILE_BITE {
             self.breaks("fair", format!("client {index} gets {count} bytes, and passes over {passed:?}"));
+        }
+    }
+
+    /// What is left of a file is to be sent from here to there: more than a bite needs a cork before the first.
+    fn judge_cork(&mut self, index: usize, file: RawFd, offset: u64, end: u64) {
+        let number = self.disk.number(file);
+        let socket = &mut self.sockets[index];
+        let first = socket.bare.filter(|bare| bare.0 == number).map_or(offset, |bare| bare.1);
+        socket.bare = (!socket.corked).then_some((number, first));
+        if socket.bare.is_some() && end.saturating_sub(first) > FILE_BITE as u64 {
+            let sent = end - first;
+            self.breaks(
+                "kernel",
+                format!("client {index} is sent {sent} bytes of a file, and is not corked"),
+            );
         }
     }
 

@@ -113,6 +113,8 @@ pub struct Socket {
     pub refused: Option<u64>,
     /// Only full segments leave.
     pub corked: bool,
+    /// The open file of which it was sent some uncorked, and from where on.
+    bare: Option<(u64, u64)>,
     /// Which bites of files its last two were, counted over all, and whether the last one was taken whole.
     bites: (u64, u64),
     took_all: bool,

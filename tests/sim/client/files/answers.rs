@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::shelf::{Content, Shelf, is_good};
 use super::{Announced, Awaited, FileTalk, Own};
 use crate::sim::client::{Broken, Scene, broken};
+use crate::sim::deeds::Deed;
 use crate::sim::disk::BORN;
 
 impl FileTalk {
@@ -241,6 +242,7 @@ impl FileTalk {
                 if self.is_nowhere(view, name) {
                     return wrong("it is not there");
                 }
+                shelf.told.add(Deed::Removed(name.clone()));
             }
             Awaited::GoAhead(name, content, announced) => {
                 if opcode != 0x13 {
@@ -254,8 +256,14 @@ impl FileTalk {
                         refused(&[3])
                     } else if content.size > shelf.max_upload_bytes {
                         refused(&[4])
+                    } else if status == 6 {
+                        let Some(partial) = announced.partial(name, *content) else {
+                            return wrong("nobody can work on it");
+                        };
+                        shelf.told.add(Deed::Busy(partial));
+                        Ok(true)
                     } else {
-                        refused(if name.starts_with("shared") { &[6] } else { &[] })
+                        refused(&[])
                     };
                 }
                 if content.size > shelf.max_upload_bytes {
@@ -264,6 +272,9 @@ impl FileTalk {
                 let Some(have) = at.u64() else { return Ok(false) };
                 if !is_good(name) || !shelf.writable || have > content.size as u64 {
                     return wrong(&format!("go ahead, {have}"));
+                }
+                if let Some(partial) = announced.partial(name, *content) {
+                    shelf.told.add(Deed::Begun(partial, have));
                 }
                 if have > 0 {
                     shelf.resumed += 1;
@@ -297,6 +308,7 @@ impl FileTalk {
                 if *announced == Announced::Wrong || !content.has_digest(digest) {
                     return wrong("it has another digest");
                 }
+                shelf.told.add(Deed::Stored(name.clone()));
                 self.is_putting = false;
                 self.changed(name, Some(*content), true);
             }

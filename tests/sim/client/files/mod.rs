@@ -9,12 +9,12 @@ pub mod shelf;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use rawline::transport::codec::files::NO_DIGEST;
+use rawline::transport::codec::files::{Digest, NO_DIGEST};
 use rawline::transport::files::digest;
 
 use super::Scene;
 use crate::sim::room::Who;
-use shelf::{Content, Shelf, is_good};
+use shelf::{Content, Shelf, is_good, partial};
 
 /// What a client says of the digest of what it stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,20 @@ enum Announced {
     Digest,
     /// Another one.
     Wrong,
+}
+
+impl Announced {
+    /// The digest that it says.
+    fn digest(self, content: Content) -> Digest {
+        let mut digest = if self == Announced::Nothing { NO_DIGEST } else { content.digest() };
+        digest[7] ^= u8::from(self == Announced::Wrong);
+        digest
+    }
+
+    /// The hidden name under which this upload comes in, if it has one that can be known.
+    fn partial(self, name: &str, content: Content) -> Option<String> {
+        (self != Announced::Nothing).then(|| partial(name, content.size, &self.digest(content)))
+    }
 }
 
 /// An answer that must come.
@@ -335,8 +349,7 @@ impl FileTalk {
         out.push_back(0x13);
         short_name(out, &name);
         out.extend((content.size as u64).to_be_bytes());
-        let mut digest = if announced == Announced::Nothing { NO_DIGEST } else { content.digest() };
-        digest[7] ^= u8::from(announced == Announced::Wrong);
+        let digest = announced.digest(content);
         out.extend(digest);
         scene.shelf.begins(&digest, content);
         let is_small = content.size <= scene.limits.max_upload_bytes;

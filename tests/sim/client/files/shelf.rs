@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rawline::transport::codec::files::{Digest, NO_DIGEST};
 use rawline::transport::files::digest::{self, Hasher};
 
+use crate::sim::deeds::Deeds;
 use crate::sim::disk::PARTIAL;
 use crate::sim::rng::Rng;
 
@@ -70,6 +71,8 @@ pub struct Shelf {
     left: BTreeSet<String>,
     pub spoilt: BTreeSet<u64>,
     pub little_endian: bool,
+    /// What clients were told that the disk has done.
+    pub told: Deeds,
     numbers: u64,
 }
 
@@ -97,11 +100,7 @@ impl Shelf {
         self.begun.push((name.to_owned(), content));
         self.broken_off.push((name.to_owned(), content));
         self.left.insert(hex(&digest));
-        // FNV-1a.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        format!("{PARTIAL}{}-{:x}-{hash:016x}", hex(&digest), content.size)
+        partial(name, content.size, &digest)
     }
 
     /// Whether some of this was there from the start.
@@ -122,6 +121,15 @@ impl Shelf {
             all.iter().any(|content| content.size == bytes.len() && content.bytes() == bytes)
         })
     }
+}
+
+/// The hidden name of an upload that can be resumed.
+pub fn partial(name: &str, size: usize, digest: &Digest) -> String {
+    // FNV-1a.
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{PARTIAL}{}-{size:x}-{hash:016x}", hex(digest))
 }
 
 /// The rule for names.
