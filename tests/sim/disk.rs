@@ -132,6 +132,21 @@ impl SimDisk {
         bytes[from..bytes.len().min(from + count)].to_vec()
     }
 
+    /// What an open file is called, if it still is.
+    pub fn name(&self, fd: RawFd) -> Option<String> {
+        let state = self.state();
+        let file = state.open[&fd].file;
+        state.names.iter().find(|name| *name.1 == file).map(|name| name.0.clone())
+    }
+
+    /// Somebody makes a file shorter.
+    pub fn shorten(&self, name: &str, size: usize) {
+        let mut state = self.state();
+        let (file, clock) = (state.names[name], state.clock);
+        state.files[file].bytes.truncate(size);
+        state.files[file].mtime = clock;
+    }
+
     /// Every name with what stands under it.
     pub fn contents(&self) -> Vec<(String, Vec<u8>)> {
         let state = self.state();

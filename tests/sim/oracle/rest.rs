@@ -184,6 +184,7 @@ impl State {
             let (told, published) = (self.stored, self.disk.published());
             self.breaks("files", format!("{published} files were stored, and {told} were told of"));
         }
+        self.judge_parts();
         self.judge_disk();
     }
 }

@@ -606,6 +606,7 @@ impl Io for World {
         let mut state = self.0.borrow_mut();
         state.seen.call("send_file");
         let Some(index) = state.socket(fd, "sendfile") else { return Err(IoFault::Other(9)) };
+        state.meddle(file.as_raw_fd());
         state.judge_bite(index, file.as_raw_fd(), offset, count);
         // No more than the socket may take is copied.
         let bytes = state.disk.bytes(file.as_raw_fd(), offset, count.min(state.sockets[index].room.1));

@@ -187,6 +187,12 @@ impl FileTalk {
         self.awaited.push_back((awaited, self.own.clone(), u64::MAX));
     }
 
+    /// Whether it waits for this file, or for the rest of it.
+    pub fn is_getting(&self, name: &str) -> bool {
+        let is_it = |awaited: &Awaited| matches!(awaited, Awaited::GetOne(it) | Awaited::GetTwo(it, ..) if it == name);
+        self.awaited.iter().any(|(awaited, ..)| is_it(awaited))
+    }
+
     /// Whether the server has asked for the bytes of an upload, and waits for them.
     pub fn is_sending(&self) -> bool {
         matches!(self.awaited.front(), Some((Awaited::Stored(..), ..)))

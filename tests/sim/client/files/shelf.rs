@@ -70,6 +70,8 @@ pub struct Shelf {
     /// What was there from the start of an upload, and of which of those it was not what was sent.
     left: BTreeSet<String>,
     pub spoilt: BTreeSet<u64>,
+    /// Files that somebody has made shorter.
+    shortened: BTreeSet<String>,
     pub little_endian: bool,
     /// What clients were told that the disk has done.
     pub told: Deeds,
@@ -86,6 +88,22 @@ impl Shelf {
     pub fn is_known(&self, name: &str, size: u64, digest: Option<&[u8]>) -> bool {
         let all = self.known.get(name).map(Vec::as_slice).unwrap_or_default();
         all.iter().any(|content| content.is_said(size, digest))
+    }
+
+    /// Whether this was there from the start, so that no client knows for sure what it holds.
+    pub fn was_given(&self, name: &str) -> bool {
+        name.starts_with("given") || name == "large"
+    }
+
+    /// Somebody has made this one shorter.
+    pub fn shorten(&mut self, name: &str, content: Content) {
+        self.known.entry(name.to_owned()).or_default().push(content);
+        self.shortened.insert(name.to_owned());
+    }
+
+    /// Whether it may be found to change while it is read.
+    pub fn changes(&self, name: &str) -> bool {
+        self.shortened.contains(name)
     }
 
     /// An upload of this may begin.
