@@ -1,6 +1,6 @@
 //! What must be on the disk, and what must not: at the start, while uploads are under way, and when all have gone.
 //!
-//! The disk judges each call by itself (`tests/sim/disk.rs`); here is what takes more than that to know.
+//! The disk judges each call by itself (`tests/sim/disk/`); here is what takes more than that to know.
 
 use std::sync::Arc;
 

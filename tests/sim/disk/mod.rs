@@ -1,9 +1,13 @@
 //! A disk made of vectors, with a directory of its own, that fails when it is told to.
 //!
-//! It sees what is done to uploads that can be resumed, and to its space, so it judges that at once.
+//! It sees what is done to uploads that can be resumed (`partials.rs`), and to its space, so it judges that at once.
+//! `looks.rs` is what others see of it.
 //!
 //! An open file is one end of a socket pair, since whoever has opened it closes a real descriptor: the other end tells
 //! whether he has. The bytes are here.
+
+mod looks;
+mod partials;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -12,21 +16,18 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rawline::limits::PARTIALS_KEPT;
-use rawline::transport::files::digest::Hasher;
 use rawline::transport::io::{Disk, DiskFault, Meta};
 
 use super::deeds::{Deed, Deeds};
 use super::faults::{Fault, Faults};
 use super::rng::Rng;
+pub use partials::upload_called;
 
 const EIO: i32 = 5;
 const EMFILE: i32 = 24;
 
 /// When all begins, in seconds since 1970.
 pub const BORN: u64 = 1_700_000_000;
-/// How often partials are looked through, at least, while there are uploads.
-const SWEPT: Duration = Duration::from_secs(3600);
 /// More than anybody needs.
 const PLENTY: u64 = 1 << 40;
 /// How uploads under way are called that cannot be resumed, and those that can.
@@ -147,60 +148,6 @@ impl SimDisk {
         state.files[file].mtime = clock;
     }
 
-    /// Every name with what stands under it.
-    pub fn contents(&self) -> Vec<(String, Vec<u8>)> {
-        let state = self.state();
-        state.names.iter().map(|(name, &file)| (name.clone(), state.files[file].bytes.clone())).collect()
-    }
-
-    /// Whether this name was to be removed, and could not be.
-    pub fn is_stranded(&self, name: &str) -> bool {
-        self.state().stranded.contains(name)
-    }
-
-    /// Uploads under way.
-    pub fn uploads(&self) -> usize {
-        self.held(".rawline-")
-    }
-
-    /// Those of them that cannot be resumed.
-    pub fn temporaries(&self) -> usize {
-        self.held(TEMPORARY)
-    }
-
-    /// Files of ours that somebody works on, of those whose names begin so.
-    fn held(&self, prefix: &str) -> usize {
-        let mut state = self.state();
-        let names = state.names.iter().filter(|(name, _)| name.starts_with(prefix));
-        let files: Vec<usize> = names.map(|(_, &file)| file).collect();
-        files.into_iter().filter(|&file| state.is_held(file) && !state.is_anothers(file)).count()
-    }
-
-    /// What was left over and is nobody's: its name, its size and how old it is, the oldest first.
-    pub fn left_over(&self) -> Vec<(String, u64, Duration)> {
-        let mut state = self.state();
-        let hidden = state.names.iter().filter(|(name, _)| name.starts_with(".rawline-"));
-        let mut hidden: Vec<_> = hidden.map(|(name, &file)| (name.clone(), file)).collect();
-        hidden.retain(|&(_, file)| !state.is_held(file));
-        let size_and_age = |file: usize| (state.files[file].bytes.len() as u64, state.age(file));
-        let left = hidden.into_iter().map(|(name, file)| (name, size_and_age(file).0, size_and_age(file).1));
-        let mut left: Vec<_> = left.collect();
-        left.sort_by_key(|&(_, _, age)| std::cmp::Reverse(age));
-        left
-    }
-
-    /// Whether all of it is safe from a power cut.
-    pub fn is_synced(&self, name: &str) -> bool {
-        let state = self.state();
-        let file = &state.files[state.names[name]];
-        file.synced == file.bytes.len()
-    }
-
-    /// What was done that must not be.
-    pub fn wrong(&self) -> Option<(&'static str, String)> {
-        self.state().wrong.clone()
-    }
-
     /// Uploads must leave so much free from now on.
     pub fn reserve(&self, bytes: usize) {
         let mut state = self.state();
@@ -233,33 +180,6 @@ impl SimDisk {
     /// Which of all opened files this is.
     pub fn number(&self, fd: RawFd) -> u64 {
         self.state().open[&fd].number
-    }
-
-    /// What it has done so far.
-    pub fn deeds(&self) -> Deeds {
-        self.state().deeds.clone()
-    }
-
-    /// How many uploads have got their name.
-    pub fn published(&self) -> u64 {
-        self.state().published
-    }
-
-    /// How often something of an upload was not stored, for want of space, and for anything else.
-    pub fn unstored(&self) -> [u64; 2] {
-        self.state().unstored
-    }
-
-    /// Bytes that are free.
-    pub fn free(&self) -> u64 {
-        self.state().free()
-    }
-
-    /// How many files are open.
-    pub fn open_files(&self) -> usize {
-        let mut state = self.state();
-        let open: Vec<RawFd> = state.open.keys().copied().collect();
-        open.into_iter().filter(|&fd| state.is_open(fd)).count()
     }
 
     /// Somebody sets the clock on the wall by so many seconds.
@@ -331,42 +251,6 @@ impl State {
 
     fn wrong(&mut self, rule: &'static str, how: String) {
         self.wrong.get_or_insert((rule, how));
-    }
-
-    /// What can be resumed is kept, unless it is whole and not what was announced. Once nobody works on it, it is kept
-    /// until it is too old, or is the oldest and its room is needed.
-    fn judge_removal(&mut self, name: &str, file: usize) {
-        if self.is_anothers(file) {
-            return self.wrong("files", format!("{name} is removed, and another server works on it"));
-        }
-        let Some((announced, size)) = upload_called(name) else { return };
-        let stored = self.files[file].bytes.len() as u64;
-        if self.fails || stored == 0 {
-            return;
-        }
-        let is_right = if self.is_held(file) {
-            stored > size || stored == size && announced != digest_of(&self.files[file].bytes)
-        } else {
-            let age = self.age(file);
-            let partials = self.names.iter().filter(|(name, _)| name.starts_with(PARTIAL));
-            let partials: Vec<usize> = partials.map(|(_, &file)| file).collect();
-            let is_oldest = partials.into_iter().all(|other| self.is_held(other) || self.age(other) <= age);
-            age > PARTIALS_KEPT || self.free < PLENTY && is_oldest
-        };
-        if !is_right {
-            self.wrong("files", format!("{name} is removed with {stored} bytes, and could be resumed"));
-        }
-    }
-
-    /// An upload looks for room: what nobody has gone on with for too long is gone by now.
-    fn judge_sweep(&mut self) {
-        let is_too_old =
-            |&file: &usize| self.files[file].locked.is_none() && self.age(file) > PARTIALS_KEPT + SWEPT;
-        let partials = self.names.iter().filter(|(name, _)| name.starts_with(PARTIAL));
-        let found = partials.filter(|(_, file)| is_too_old(file)).map(|(name, _)| name.clone()).next();
-        if let Some(name) = found.filter(|_| !self.fails) {
-            self.wrong("files", format!("{name} is too old to be resumed, and is still there"));
-        }
     }
 
     fn of(&self, fd: BorrowedFd<'_>) -> usize {
@@ -574,19 +458,4 @@ impl Disk for SimDisk {
     fn clock(&self) -> Duration {
         Duration::from_secs(self.state().clock)
     }
-}
-
-/// What the name of an upload that can be resumed says that it will be: its digest, and its size.
-pub fn upload_called(name: &str) -> Option<(&str, u64)> {
-    let (digest, rest) = name.strip_prefix(PARTIAL)?.split_once('-')?;
-    let (size, _) = rest.split_once('-')?;
-    Some((digest, u64::from_str_radix(size, 16).ok()?))
-}
-
-/// As such a name says it.
-pub fn digest_of(bytes: &[u8]) -> String {
-    let mut hasher = Hasher::default();
-    hasher.update(bytes);
-    let digest = hasher.finish().unwrap_or_default();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
