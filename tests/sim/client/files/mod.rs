@@ -155,6 +155,12 @@ impl FileTalk {
                 self.ask(Awaited::Stat(name));
             }
             5 if two => {
+                // What it has stored is there, most likely.
+                let stored: Vec<&String> = self.own.keys().collect();
+                let name = match &stored[..] {
+                    [_, ..] if scene.rng.one_in(2) => (*scene.rng.pick(&stored)).clone(),
+                    _ => name,
+                };
                 out.push_back(0x15);
                 short_name(out, &name);
                 let view = self.own.clone();
