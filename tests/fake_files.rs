@@ -217,6 +217,8 @@ fn lists_that_nobody_reads_are_bounded_together() {
     }
     let told = ask(&mut bench, 0x11, None);
     assert_eq!(bench.world.take_bytes(told)[..2], [0x11, 6]);
+    let listed = bench.event_loop.stats().get("list_bytes", None);
+    assert_eq!(listed, Some(7 * (4 + 256 * FILES as u64) + 10 * (8 + 24 * FILES as u64)));
     // One who goes and one who reads make room again.
     bench.world.rst(slow[0]);
     bench.settle();

@@ -20,6 +20,8 @@ macro_rules! counters {
             pub open: [u64; Wire::ALL.len()],
             /// Bytes of input buffers that no connection needs now.
             pub pooled_bytes: u64,
+            /// Bytes of lists of files that have not been read yet.
+            pub list_bytes: u64,
             /// What went through the kernel, as of the end of the last turn.
             pub metering: Metering,
             /// How long turns took.
@@ -141,6 +143,8 @@ impl Counters {
         }
         let help = "Memory of input buffers that are kept for the next connection that needs one.";
         add("pooled_bytes", None, self.pooled_bytes, help, true);
+        let help = "Memory of lists of files that clients have not read yet, in bytes.";
+        add("list_bytes", None, self.list_bytes, help, true);
         let Metering { now, bytes_in, bytes_out, calls } = &self.metering;
         add("uptime_ms", None, now.0, "How long the server has been running.", true);
         add("bytes_in", None, *bytes_in, "Bytes read from connections.", false);

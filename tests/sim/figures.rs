@@ -287,6 +287,7 @@ impl State {
         let last = self.turn_came_to();
         let mut bounds = vec![
             (("pooled_bytes", None), if has_pooled { chunk } else { 0 }, POOLED_INPUTS as u64 * chunk),
+            (("list_bytes", None), 0, unless(is_empty, u64::MAX)),
             (("frames_in", None), seen.heard + commands.sum::<u64>(), seen.said),
             (("frames_out", None), answers.sum(), u64::MAX),
             (("ended_by_force", None), seen.forced[0], seen.forced[1]),

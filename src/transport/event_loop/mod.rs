@@ -179,6 +179,7 @@ impl<I: Io, S: Service> EventLoop<I, S> {
         self.hub.counters.turn_time.add(self.io.since_now().as_micros() as u64);
         self.hub.counters.metering = self.io.metering;
         self.hub.counters.pooled_bytes = (self.inputs.len() * self.hub.limits.read_chunk) as u64;
+        self.hub.counters.list_bytes = self.files.as_ref().map_or(0, |files| files.listed as u64);
         let mut events = std::mem::take(&mut self.events);
         self.io.wait(&mut events, timeout);
         self.events = events;
