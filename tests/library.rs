@@ -8,6 +8,7 @@ mod world;
 
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use rawline::transport::event_loop::EventLoop;
 use rawline::{
@@ -37,6 +38,7 @@ impl Service for Office {
         Route::new("refuse", &[], refuses),
         Route::new("who", &[], who),
         Route::new("stop", &[], stop),
+        Route::new("beat", &[Param::number("seconds")], beat),
     ];
 
     fn closed(&mut self, conn: ConnId, _: Peer, why: Closed, _: &mut Effects) {
@@ -106,6 +108,11 @@ fn who(_: &mut Office, call: Call<'_>, fx: &mut Effects) -> Result<Reply, Fault>
 
 fn stop(_: &mut Office, _: Call<'_>, fx: &mut Effects) -> Result<Reply, Fault> {
     fx.stop();
+    Ok(Reply::fixed("true"))
+}
+
+fn beat(_: &mut Office, call: Call<'_>, fx: &mut Effects) -> Result<Reply, Fault> {
+    fx.heartbeat(call.conn, call.arg(0)?);
     Ok(Reply::fixed("true"))
 }
 
@@ -256,6 +263,48 @@ fn a_batch_waits_for_its_deferred_elements_one_by_one() {
     bench.ask(helper, &v2("forget", "[0]", 3));
     let answers = [result("1", 1), result(r#""x""#, 2), result("3", 3), no_answer("4")].join(",");
     assert_eq!(bench.heard(a), [format!("[{answers}]"), result("103", 5)]);
+}
+
+#[test]
+fn who_cannot_hear_pings_behind_his_batch_is_not_cut_for_them() {
+    let mut bench = Bench::new();
+    let [a, helper] = bench.connect();
+    assert_eq!(bench.ask(a, &v2("beat", "[1]", 1)), [result("true", 1)]);
+    assert_eq!(bench.ask(a, &format!("[{}]", v2("later", "[]", 2))), NOTHING);
+    for _ in 0..5 {
+        bench.world.pass(Duration::from_secs(1));
+        bench.settle();
+    }
+    assert_eq!(bench.world.end(a), None, "it waits for us");
+    bench.ask(helper, &v2("finish", "[0,1]", 1));
+    assert_eq!(bench.heard(a), [format!("[{}]", result("1", 2))]);
+    bench.world.pass(Duration::from_secs(1));
+    bench.settle();
+    assert_eq!(bench.heard(a), [r#"{"jsonrpc":"2.0","method":"ping","params":{}}"#]);
+    for _ in 0..2 {
+        bench.world.pass(Duration::from_secs(1));
+        bench.settle();
+    }
+    assert_eq!(bench.world.end(a), Some(End::Aborted), "now it hears them, and is silent");
+}
+
+#[test]
+fn who_waits_for_a_late_answer_has_all_of_idle_timeout_behind_it() {
+    let limits = Limits { idle_timeout: Duration::from_secs(10), ..Limits::default() };
+    let mut bench = Bench::with_limits(Kernel::KIND, limits);
+    let [a] = bench.connect();
+    assert_eq!(bench.ask(a, &v2("later", "[]", 1)), NOTHING);
+    bench.world.pass(Duration::from_secs(15));
+    bench.settle();
+    let [helper] = bench.connect();
+    bench.ask(helper, &v2("finish", "[0,1]", 1));
+    assert_eq!(bench.heard(a), [result("1", 1)]);
+    bench.world.pass(Duration::from_secs(9));
+    bench.settle();
+    assert_eq!(bench.ask(a, &v2("add", "[1]", 2)), [result("1", 2)]);
+    bench.world.pass(Duration::from_secs(11));
+    bench.settle();
+    assert!(bench.heard(a)[0].contains("nothing said within idle_timeout"));
 }
 
 #[test]

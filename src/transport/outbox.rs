@@ -133,6 +133,11 @@ impl Outbox {
         self.backlog.is_none() && self.held.is_none()
     }
 
+    /// Whether pushes wait behind a batch.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Whether everything has left.
     pub fn is_empty(&self) -> bool {
         self.first == NONE && self.backlog.is_none()

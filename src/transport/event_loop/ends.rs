@@ -196,12 +196,16 @@ impl<I: Io, S: Service> EventLoop<I, S> {
     /// A ping is due, or nothing came back on the last two.
     fn beat(&mut self, id: ConnId) {
         let Some(conn) = self.hub.conns.get_mut(id) else { return };
-        if conn.has_missed_heartbeats(self.hub.now) {
+        // A ping would wait until its batch is answered, and so would the sign of life for it.
+        let is_held = conn.outbox.is_held();
+        if !is_held && conn.has_missed_heartbeats(self.hub.now) {
             return self.end(id, Closed::Heartbeat, Phase::Over(true));
         }
         if let Codec::JsonRpc { heartbeat, next_ping, .. } = &mut conn.codec {
             *next_ping = self.hub.now + Duration::from_secs((*heartbeat).into());
-            self.hub.ping(id);
+            if !is_held {
+                self.hub.ping(id);
+            }
         }
     }
 

@@ -271,6 +271,10 @@ impl<I: Io, S: Service> EventLoop<I, S> {
                 match letter {
                     Letter::Answer(ticket, answer) => {
                         if let Some(id) = self.dispatcher.complete(&mut self.hub, ticket, &answer) {
+                            if let Some(conn) = self.hub.conns.get_mut(id) {
+                                // While it waited for us, nobody waited for it.
+                                conn.heard = self.hub.now;
+                            }
                             self.enqueue(id);
                         }
                     }
