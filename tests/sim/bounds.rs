@@ -6,6 +6,7 @@
 use rawline::transport::backlog::PIECE;
 use rawline::{Limits, Stats, Wire};
 
+use super::client::rpc::Rpc;
 use super::client::{Client, Talk};
 use super::faults::Fault;
 use super::world::{Socket, State};
@@ -43,8 +44,8 @@ impl State {
                 let may_wait = match &client.talk {
                     // Version 1 does not say when something is stored, and of an upload that broke off nobody says anything.
                     Talk::Files(files) => files.versions != 1 || files.has_broken_off,
-                    // Nor does one that may be too fast expect an answer to his notifications.
-                    Talk::Rpc(rpc) => !rpc.plan.is_empty(),
+                    // Nor does one that may be too fast, or is answered later, expect an answer to his notifications.
+                    Talk::Rpc(rpc) => !rpc.plan.is_empty() || rpc.deferred > 0,
                     Talk::Line(_) | Talk::Echo(_) => false,
                 };
                 client.is_too_late |= socket.has_read_all() && client.awaits().is_none() && !may_wait;
@@ -122,6 +123,8 @@ impl State {
         for index in 0..self.clients.len() {
             let socket = &mut self.sockets[index];
             let waits = match &self.clients[index].talk {
+                // What it is told waits for the end of its batch, and that for us.
+                Talk::Rpc(rpc) if rpc.deferred > 0 && rpc.has_a_batch() => 0,
                 Talk::Rpc(rpc) => rpc.due.0.saturating_sub(socket.written),
                 Talk::Line(line) => line.told.saturating_sub(socket.written + line.answered),
                 Talk::Echo(_) | Talk::Files(_) => 0,
@@ -156,17 +159,22 @@ impl State {
             if !socket.is_open() || socket.rst {
                 continue;
             }
-            let is_alone = socket.has_read_all()
-                && socket.why.is_none()
-                && !matches!(client.wire, Wire::Echo | Wire::Files);
+            // While it waited for us it was not waited for.
+            let (is_served, served_at) = match &client.talk {
+                Talk::Rpc(rpc) => (rpc.deferred == 0, rpc.answered_late),
+                Talk::Line(_) => (true, 0),
+                Talk::Echo(_) | Talk::Files(_) => (false, 0),
+            };
+            let is_alone = socket.has_read_all() && socket.why.is_none() && is_served;
             let what = if socket.refused.is_some_and(|since| has_passed(since, DRAIN_TIME)) {
                 "was refused"
             } else if is_alone
                 && socket.began.is_some_and(|since| match &client.talk {
                     Talk::Line(line) => line.told <= socket.written && has_passed(since, message),
-                    // While it did not take its answers, or others filled the turn, it was not waited for.
+                    // Nor while it did not take its answers, or others filled the turn.
                     Talk::Rpc(rpc) => {
-                        rpc.is_inside_a_text(socket.read) && has_passed(since.max(socket.took), message)
+                        let since = since.max(socket.took).max(served_at);
+                        rpc.is_inside_a_text(socket.read) && has_passed(since, message)
                     }
                     Talk::Echo(_) | Talk::Files(_) => false,
                 })
@@ -174,7 +182,7 @@ impl State {
                 "says something that does not end"
             } else if is_alone
                 && least > 0
-                && has_passed(socket.heard.max(self.reloaded), idle)
+                && has_passed(socket.heard.max(self.reloaded).max(served_at), idle)
                 && client.awaits().is_none()
             {
                 "is idle"
@@ -188,10 +196,11 @@ impl State {
     /// Pings are as far apart as they were asked for, and who is silent for more than three of them is gone.
     fn judge_pings(&mut self) {
         // What it asked may have waited in the server until its answers were read.
-        let asked_at = |rpc: &super::client::rpc::Rpc| rpc.pinged_since.map_or(0, |(since, _)| since);
+        let asked_at = |rpc: &Rpc| rpc.pinged_since.map_or(0, |(since, _)| since).max(rpc.answered_late);
         for (client, socket) in self.clients.iter().zip(&self.sockets) {
             if let Talk::Rpc(rpc) = &client.talk
                 && rpc.heartbeat > 0
+                && rpc.deferred == 0
                 && self.jumps == 0
                 && socket.is_open()
                 && socket.why.is_none()

@@ -112,6 +112,7 @@ impl State {
                 Letter::Answer(index, answer) => {
                     if let Some(rpc) = self.clients[index].rpc() {
                         rpc.deferred -= 1;
+                        rpc.answered_late = self.now;
                         if let Some(answer) = answer {
                             rpc.is_answered(answer);
                         }

@@ -110,8 +110,12 @@ impl State {
                 jumps > 0 || is_read && socket.began.is_some_and(|began| now >= began + message - 1_000)
             }
             (Closed::IdleTimeout, talk) => {
+                // While it waits for us, nobody waits for it.
                 let is_heard = match talk {
-                    Talk::Rpc(rpc) => rpc.has_been_heard(),
+                    Talk::Rpc(rpc) => {
+                        let is_silent = rpc.deferred == 0 && now >= rpc.answered_late + idle - 1_000;
+                        is_silent && rpc.has_been_heard()
+                    }
                     Talk::Line(line) => line.plan.is_empty() || line.is_limited,
                     Talk::Echo(_) | Talk::Files(_) => true,
                 };
@@ -203,10 +207,13 @@ impl State {
             return self
                 .breaks("limits", format!("there is room for client {index}, and it was turned away"));
         }
-        // It may have been too late for limits that have changed since.
+        // It may have been too late for limits that have changed since. Whoever waits for us is never too late.
+        let is_owed = matches!(&client.talk, Talk::Files(files) if files.is_owed(socket.read).is_some())
+            && socket.outbox.is_empty()
+            && !socket.was_behind;
         let is_late = self.regimes.iter().any(|limits| {
             let silence = limits.idle_timeout.as_micros() as u64;
-            silence > 0 && now >= socket.heard + silence - 1_000
+            silence > 0 && now >= socket.heard + silence - 1_000 && !is_owed
         }) || cut && self.limits.total_out_bytes < 1_000_000 && socket.read > socket.written;
         client.doomed |= is_late && matches!(client.talk, Talk::Echo(_) | Talk::Files(_));
         let unsent = client.talk.due().saturating_sub(socket.written);

@@ -91,7 +91,9 @@ impl State {
 
     /// A call was deferred: it is answered at once, or after a while.
     pub fn promise(&mut self, promise: Promise) {
-        match *self.rng.pick(&[None, Some(0), Some(100), Some(3_000), Some(200_000), Some(200_000)]) {
+        // Some take longer than a client may be silent.
+        let long = (2 * self.limits.idle_timeout.as_micros() as u64).max(200_000);
+        match *self.rng.pick(&[None, Some(0), Some(100), Some(3_000), Some(200_000), Some(long)]) {
             None => self.keep(promise),
             Some(delay) => self.enter(self.now + delay, Happening::Late(promise)),
         }

@@ -110,8 +110,9 @@ pub struct Rpc {
     said: u64,
     /// Bytes of remains that its latest text ends with, and what comes of them.
     remains: Option<(u64, Outcome)>,
-    /// Calls of it that are deferred: at most one.
+    /// Calls of it that are deferred: at most one; and when the last one was answered, in microseconds.
     pub deferred: u32,
+    pub answered_late: u64,
     next_id: u64,
     /// There is a rate, of so many requests a second, and this is what it should leave to this client.
     pub is_limited: bool,
@@ -172,6 +173,7 @@ impl Rpc {
             said: 0,
             remains: None,
             deferred: 0,
+            answered_late: 0,
             next_id: 0,
             is_limited: false,
             rate: 0,
