@@ -18,18 +18,28 @@ pub enum Deed {
 }
 
 /// Deeds, each with how often it was done, or told.
-#[derive(Clone, Default)]
-pub struct Deeds(BTreeMap<Deed, u64>);
+#[derive(Default)]
+pub struct Deeds {
+    times: BTreeMap<Deed, u64>,
+    has_news: bool,
+}
 
 impl Deeds {
     /// Once more.
     pub fn add(&mut self, deed: Deed) {
-        *self.0.entry(deed).or_default() += 1;
+        *self.times.entry(deed).or_default() += 1;
+        self.has_news = true;
+    }
+
+    /// Whether there is one more than when this was last asked.
+    pub fn have_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
     }
 
     /// One that is here more often than there.
     pub fn beyond(&self, there: &Deeds) -> Option<&Deed> {
-        let is_beyond = |(deed, times): &(&Deed, &u64)| there.0.get(*deed).is_none_or(|done| done < *times);
-        self.0.iter().find(is_beyond).map(|(deed, _)| deed)
+        let is_beyond =
+            |(deed, times): &(&Deed, &u64)| there.times.get(*deed).is_none_or(|done| done < *times);
+        self.times.iter().find(is_beyond).map(|(deed, _)| deed)
     }
 }

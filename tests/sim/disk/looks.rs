@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::{SimDisk, TEMPORARY};
-use crate::sim::deeds::Deeds;
+use crate::sim::deeds::{Deed, Deeds};
 
 impl SimDisk {
     /// Every name with what stands under it.
@@ -61,9 +61,9 @@ impl SimDisk {
         self.state().wrong.clone()
     }
 
-    /// What it has done so far.
-    pub fn deeds(&self) -> Deeds {
-        self.state().deeds.clone()
+    /// One of these that it has not done, or not as often.
+    pub fn undone(&self, told: &Deeds) -> Option<Deed> {
+        told.beyond(&self.state().deeds).cloned()
     }
 
     /// How many uploads have got their name.

@@ -34,6 +34,7 @@ impl State {
         if let Some((rule, how)) = self.disk.wrong() {
             self.breaks(rule, how);
         }
+        self.judge_told();
         let uploads = self.disk.temporaries() as u64;
         if uploads > 0 {
             // What somebody has left is a helper's until it is written and removed.
@@ -45,6 +46,18 @@ impl State {
             if uploads > self.most(|limits| limits.max_uploads as u64) + left {
                 self.breaks("limits", format!("{uploads} uploads are under way"));
             }
+        }
+    }
+
+    /// What clients are told that the disk has done, it has.
+    fn judge_told(&mut self) {
+        if self.shelf.told.have_news()
+            && let Some(deed) = self.disk.undone(&self.shelf.told)
+        {
+            self.breaks(
+                "files",
+                format!("a client was told of this, and the disk has not done it: {deed:?}"),
+            );
         }
     }
 
@@ -66,12 +79,7 @@ impl State {
     /// All have gone: files are whole, and hold what was stored last; nothing hidden is there but what can be resumed.
     pub fn judge_disk(&mut self) {
         self.judge_statuses();
-        if let Some(deed) = self.shelf.told.beyond(&self.disk.deeds()).cloned() {
-            self.breaks(
-                "files",
-                format!("a client was told of this, and the disk has not done it: {deed:?}"),
-            );
-        }
+        self.judge_told();
         let contents = self.disk.contents();
         let left = self.disk.left_over();
         for (name, bytes) in &contents {

@@ -154,7 +154,7 @@ impl FileTalk {
                 short_name(out, &name);
                 self.ask(Awaited::Stat(name));
             }
-            5 if two => {
+            5 | 7 if two => {
                 // What it has stored is there, most likely.
                 let stored: Vec<&String> = self.own.keys().collect();
                 let name = match &stored[..] {
