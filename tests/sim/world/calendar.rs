@@ -172,6 +172,7 @@ impl State {
                     self.act(index);
                 }
                 Happening::Task(task) => {
+                    self.progress();
                     let before = self.disk.published();
                     task();
                     let stored = self.disk.published() - before;
