@@ -140,8 +140,12 @@ impl State {
         } else {
             self.idle.0 += 1;
         }
-        let follows = !self.moved && self.now < self.wakes.1 + 3 * TICK;
-        self.wakes = (if follows { self.wakes.0 + 1 } else { 0 }, self.now);
+        let (wakes, last) = self.wakes;
+        if self.moved || self.now > last + 3 * TICK {
+            self.wakes = (0, self.now);
+        } else if self.now > last + TICK / 2 {
+            self.wakes = (wakes + 1, self.now);
+        }
         self.moved = false;
         if self.idle.0 > IDLE_TURNS {
             self.breaks(
