@@ -217,6 +217,9 @@ impl State {
         }) || cut && self.limits.total_out_bytes < 1_000_000 && socket.read > socket.written;
         client.doomed |= is_late && matches!(client.talk, Talk::Echo(_) | Talk::Files(_));
         let unsent = client.talk.due().saturating_sub(socket.written);
+        // One whose turns come late may not get rid of everything in the time that it has for a refused client.
+        let has_passed = socket.why.is_some() && now >= socket.ended_at + DRAIN_TIME - 1_000;
+        client.doomed |= !is_punctual && unsent > 0 && has_passed;
         let excused = socket.rst || socket.starved || socket.deaf || stopping || is_late;
         let manner = match socket.why {
             Some(
