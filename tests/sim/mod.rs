@@ -1,12 +1,13 @@
 //! The whole server in a simulation: one seed is one kernel, one crowd of clients and one sequence of mishaps.
 //!
 //! [`run`] plays a seed and says which rule was broken, if one was; the same seed plays the same again, call for call.
-//! `world/` is the kernel and its time, `disk/` the disk, `deeds.rs` what that has done, `faults.rs` what goes wrong; `client/` is who connects and
-//! what it expects, `draw.rs` who of them comes and under which limits, `steward.rs` who changes those, `meddler.rs` who changes the files; `room.rs` is the
-//! chat as it should be, `bucket.rs` the rate limit, `spy.rs` how we hear what the real one is asked, `tricks.rs` what it
-//! does not do and a service may, `mail.rs` what comes from other threads; `oracle/` is what must hold, `bounds.rs` what
-//! must stay within limits, `calls.rs` what may be asked of the kernel, `figures.rs` what the server must have counted,
-//! `times.rs` how long its turns took.
+//! - `world/` is the kernel and its time, `disk/` the disk, `deeds.rs` what that has done, `faults.rs` what goes wrong;
+//! - `client/` is who connects and what it expects, `draw.rs` who of them comes and under which limits, `steward.rs` who
+//!   changes those, `meddler.rs` who changes the files, `mail.rs` what comes from other threads;
+//! - `room.rs` is the chat as it should be, `bucket.rs` the rate limit, `spy.rs` how we hear what the real one is asked,
+//!   `tricks.rs` what it does not do and a service may;
+//! - `oracle/` is what must hold, `bounds.rs` what must stay within limits, `calls.rs` what may be asked of the kernel,
+//!   `figures.rs` what the server must have counted, `times.rs` how long its turns took.
 
 mod bounds;
 mod bucket;
