@@ -240,6 +240,14 @@ impl State {
         self.told_and_waiting().into_iter().max().unwrap_or(0) + echoed
     }
 
+    /// All that this client is to be sent, at most, and what it has got of it. `None`: what is said to one who is too fast, or
+    /// too late, is known when he has got it.
+    pub fn most_due(&self, index: usize) -> Option<u64> {
+        let talk = &self.clients[index].talk;
+        let is_limited = matches!(talk, Talk::Rpc(rpc) if rpc.is_limited);
+        (!is_limited && self.told_to_stop.is_none()).then(|| talk.due())
+    }
+
     /// No more than each has not taken of what it was told.
     pub fn told_and_waiting(&self) -> Vec<u64> {
         let waits = |(client, socket): (&Client, &Socket)| match &client.talk {

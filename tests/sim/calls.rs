@@ -61,13 +61,10 @@ impl State {
 
     /// A write to this client's socket.
     pub fn judge_write(&mut self, index: usize) {
-        let (client, socket) = (&self.clients[index], &self.sockets[index]);
+        let socket = &self.sockets[index];
         // Before somebody is cut for what he has not read he gets a last try.
         let least = self.regimes.iter().map(|limits| limits.out_hard as u64).min().unwrap_or(0);
-        // What is said to one who is too fast, or too late, is known when he has got it.
-        let is_limited = matches!(&client.talk, Talk::Rpc(rpc) if rpc.is_limited);
-        let is_known = !is_limited && self.told_to_stop.is_none();
-        let is_last_try = !is_known || client.talk.due() > socket.written + least;
+        let is_last_try = self.most_due(index).is_none_or(|due| due > socket.written + least);
         if socket.is_blocked && !is_last_try {
             self.breaks("calls", format!("client {index} takes nothing, and is tried again at once"));
         }

@@ -6,7 +6,7 @@
 use std::os::fd::RawFd;
 
 use super::client::Talk;
-use super::client::files::shelf::Content;
+use super::client::files::shelf::{Content, is_given};
 use super::faults::Fault;
 use super::world::State;
 
@@ -17,7 +17,7 @@ impl State {
             return;
         }
         // Of what clients have stored they know what it must hold.
-        let Some(name) = self.disk.name(file).filter(|name| self.shelf.was_given(name)) else { return };
+        let Some(name) = self.disk.name(file).filter(|name| is_given(name)) else { return };
         let Some(&Content { id, size }) = self.shelf.known.get(&name).and_then(|all| all.last()) else {
             return;
         };

@@ -41,12 +41,8 @@ impl State {
         (socket.why, socket.ended_at) = (Some(why), self.now);
         self.has_ends = true;
         if why == Closed::TotalOut {
-            // What is said to one who is too fast, or too late, is known when he has got it.
-            let talk = &self.clients[index].talk;
-            let is_limited = matches!(talk, Talk::Rpc(rpc) if rpc.is_limited);
-            let is_known = !is_limited && self.told_to_stop.is_none();
-            let held = talk.due().saturating_sub(self.sockets[index].written);
-            self.cuts.push((index, if is_known { held } else { u64::MAX }));
+            let due = self.most_due(index).unwrap_or(u64::MAX);
+            self.cuts.push((index, due.saturating_sub(self.sockets[index].written)));
         }
         self.judge_end(index, why);
         if let Some(farewell) = farewell(why) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::shelf::{Content, Shelf, is_good};
+use super::shelf::{Content, Shelf, is_given, is_good};
 use super::{Announced, Awaited, FileTalk, Own};
 use crate::sim::client::{Broken, Scene, broken};
 use crate::sim::deeds::Deed;
@@ -405,9 +405,7 @@ impl FileTalk {
         }
         Ok(())
     }
-}
 
-impl FileTalk {
     /// Of a file of which it has got a part, and will not get the rest: how that is not what the file began with.
     pub fn got_wrong_part(&self, shelf: &Shelf) -> Option<String> {
         let (awaited, ..) = self.awaited.front()?;
@@ -463,7 +461,7 @@ fn is_time(mtime: u64) -> bool {
 
 /// Whether a client that knows this much must find the name.
 fn must_be(view: &Own, name: &str, shelf: &Shelf) -> bool {
-    if shelf.was_given(name) {
+    if is_given(name) {
         return shelf.known.contains_key(name) && !shelf.deletes;
     }
     view.get(name).is_some_and(|may| !may.contains(&None))

@@ -90,11 +90,6 @@ impl Shelf {
         all.iter().any(|content| content.is_said(size, digest))
     }
 
-    /// Whether this was there from the start, so that no client knows for sure what it holds.
-    pub fn was_given(&self, name: &str) -> bool {
-        name.starts_with("given") || name == "large"
-    }
-
     /// Somebody has made this one shorter.
     pub fn shorten(&mut self, name: &str, content: Content) {
         self.known.entry(name.to_owned()).or_default().push(content);
@@ -148,6 +143,11 @@ pub fn partial(name: &str, size: usize, digest: &Digest) -> String {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     format!("{PARTIAL}{}-{size:x}-{hash:016x}", hex(digest))
+}
+
+/// Whether a file of this name is there from the start, and no client stores one.
+pub fn is_given(name: &str) -> bool {
+    name.starts_with("given") || name == "large"
 }
 
 /// The rule for names.

@@ -25,13 +25,8 @@ impl Rpc {
         }
         // Of pings the room does not know.
         let pings = 1 + (lived / 1_000_000).checked_div(self.heartbeat).unwrap_or(0);
-        pings * (PINGS[1].len() as u64 + 1)
-            + self
-                .pushes
-                .iter()
-                .skip(sent)
-                .map(|notice| notice.form(true, true).len() as u64 + 1)
-                .sum::<u64>()
+        let told = self.pushes.iter().skip(sent).map(|notice| notice.form(true, true).len() as u64 + 1);
+        pings * (PINGS[1].len() as u64 + 1) + told.sum::<u64>()
     }
 
     pub fn receive(&mut self, bytes: &[u8], scene: &Scene<'_>) -> Result<(), Broken> {
